@@ -1,0 +1,153 @@
+"""Encodings: what explains the values of a parameter, under one bit-exact law.
+
+`Masked` explains the zeros of a pruned float tensor. `Encoded` explains a tensor whose values
+come from a codebook: weight sharing (Han et al. 2016, section 3: float codebook), int8 and int4
+(integer codebook with a scale for each channel), binary. The law, checked after every stage:
+`encoding.project(parameter)` equals `parameter`, exactly. No encoding = dense float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.errors import EncodingError
+
+FloatArray = NDArray[np.float32]
+IndexArray = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@dataclass(frozen=True, eq=False)
+class Masked:
+    """Pruned float weights: `mask` is bool, of the parameter's shape, True = kept."""
+
+    mask: NDArray[np.bool_]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.mask.shape
+
+    def project(self, parameter: FloatArray) -> FloatArray:
+        """The parameter with exact zeros where pruned."""
+        return np.where(self.mask, parameter, np.float32(0))
+
+    def zeros(self) -> NDArray[np.bool_]:
+        """True where the weight is pruned."""
+        return ~self.mask
+
+    def scaled(self, axis: int, factor: FloatArray) -> Masked:
+        """Scaling a channel keeps its zeros."""
+        del axis, factor
+        return self
+
+    def refit(self, parameter: FloatArray) -> Masked:
+        """Values are free; the mask stays."""
+        del parameter
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Values as `float32(codebook[indices]) * scale`; code 0 is exactly 0.0.
+
+    indices: uint8 or uint16, of the parameter's shape. codebook: float32 (weight sharing) or
+    int8 (an integer grid), at most 65,536 entries, codebook[0] == 0. scale: float32, one for each
+    channel of `axis`, or of length 1 with axis None.
+    """
+
+    indices: IndexArray
+    codebook: NDArray[np.float32] | NDArray[np.int8]
+    scale: FloatArray
+    axis: int | None = None
+
+    def __post_init__(self) -> None:
+        channels = 1 if self.axis is None else self.indices.shape[self.axis]
+        if self.codebook.ndim != 1 or not 1 <= self.codebook.size <= 1 << 16:
+            raise EncodingError(f"codebook of shape {self.codebook.shape}; 1..65536 entries")
+        if self.codebook[0] != 0:
+            raise EncodingError(f"codebook[0] is {self.codebook[0]}; code 0 must be exactly 0")
+        if self.scale.shape != (channels,):
+            raise EncodingError(f"scale of shape {self.scale.shape}; ({channels},) is needed")
+        if self.indices.size and int(self.indices.max()) >= self.codebook.size:
+            raise EncodingError(
+                f"index {int(self.indices.max())} in a codebook of {self.codebook.size} entries"
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.indices.shape
+
+    @property
+    def on_integers(self) -> bool:
+        """True where the codebook is an integer grid (int8, int4), False for shared floats."""
+        return self.codebook.dtype == np.int8
+
+    @property
+    def bits(self) -> int:
+        """Bits of a dense index: the least b with 2**b >= codebook entries."""
+        return max(1, int(self.codebook.size - 1).bit_length())
+
+    def broadcast_scale(self) -> FloatArray:
+        """The scale, shaped to multiply the parameter."""
+        if self.axis is None:
+            return self.scale.reshape((1,) * self.indices.ndim)
+        shape = [1] * self.indices.ndim
+        shape[self.axis] = -1
+        return self.scale.reshape(shape)
+
+    def integers(self) -> NDArray[np.int8]:
+        """The integer grid codes, of the parameter's shape; only where `on_integers`."""
+        assert self.codebook.dtype == np.int8
+        return self.codebook.astype(np.int8)[self.indices]
+
+    def decode(self) -> FloatArray:
+        """The weights, float32. Adding +0.0 turns -0.0 (zero times a negative scale) into 0.0."""
+        values = self.codebook.astype(np.float32)[self.indices]
+        return values * self.broadcast_scale() + np.float32(0)
+
+    def project(self, parameter: FloatArray) -> FloatArray:
+        """The decoded weights, whatever the parameter is."""
+        del parameter
+        return self.decode()
+
+    def zeros(self) -> NDArray[np.bool_]:
+        """True where the weight is exactly zero."""
+        return (self.codebook == 0)[self.indices]
+
+    def scaled(self, axis: int, factor: FloatArray) -> Encoded:
+        """Multiply channel i of `axis` by factor[i] without touching codes or codebook."""
+        if self.axis not in (None, axis):
+            raise EncodingError(f"scale lies on axis {self.axis}; cannot take one on axis {axis}")
+        return replace(self, scale=(self.scale * factor).astype(np.float32), axis=axis)
+
+    def refit(self, parameter: FloatArray) -> Encoded:
+        """Each codebook entry becomes its cluster's mean of parameter / scale; indices stay.
+
+        Used after a user changed values inside the clusters. Code 0 stays 0; entries that no
+        index names stay; on an integer grid the mean is rounded into [-127, 127].
+        """
+        scale = np.where(self.broadcast_scale() == 0, np.float32(1), self.broadcast_scale())
+        flat = self.indices.reshape(-1)
+        size = self.codebook.size
+        count = np.bincount(flat, minlength=size)
+        total = np.bincount(flat, weights=(parameter / scale).reshape(-1), minlength=size)
+        mean = np.where(count > 0, total / np.maximum(count, 1), self.codebook)
+        mean[0] = 0
+        if self.on_integers:
+            mean = np.clip(np.rint(mean), -127, 127)
+        return replace(self, codebook=mean.astype(self.codebook.dtype))
+
+
+Encoding = Masked | Encoded
+
+
+def index_dtype(codes: int) -> type[np.uint8] | type[np.uint16]:
+    """The smallest index type for a codebook of `codes` entries."""
+    return np.uint8 if codes <= 256 else np.uint16
+
+
+def int8_codebook() -> NDArray[np.int8]:
+    """The full int8 grid, code = two's complement byte: 0, 1, ..., 127, -128, ..., -1."""
+    return np.arange(256, dtype=np.uint8).view(np.int8)

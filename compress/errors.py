@@ -1,0 +1,63 @@
+"""Errors that are the user's to mend, each one line: asked, found, allowed, what to do.
+
+The command line prints the message and exits with 2, without a traceback. Our own bugs are
+assertions, never these.
+"""
+
+from __future__ import annotations
+
+
+class EdgepressError(Exception):
+    """Base of every error that the user can mend."""
+
+
+class RangeError(EdgepressError):
+    """An argument lies outside its allowed range."""
+
+
+class DataError(EdgepressError):
+    """A data file is missing, damaged or of another kind than asked for."""
+
+
+class CheckpointError(EdgepressError):
+    """A checkpoint is missing, of another net, or not plain tensors."""
+
+
+class ContainerError(EdgepressError):
+    """A compressed container or stream is damaged, truncated or hostile."""
+
+
+class SpecError(EdgepressError):
+    """A model specification names a builder or an argument that is not allowed."""
+
+
+class EncodingError(EdgepressError):
+    """An encoding does not decode to the parameter it explains."""
+
+
+class StageOrderError(EdgepressError):
+    """A stage stands where its input is not what it can work on."""
+
+
+class TaskError(EdgepressError):
+    """The user's task lacks what a stage needs, or gives something unusable."""
+
+
+class ExportError(EdgepressError):
+    """A candidate cannot be written in the asked format."""
+
+
+class EquivalenceError(EdgepressError):
+    """An exported file does not compute what the candidate computes."""
+
+
+class MissingExtraError(EdgepressError):
+    """A part of edgepress that was not installed is needed; the message has the pip command."""
+
+
+class OutputError(EdgepressError):
+    """An output path cannot be written without losing something."""
+
+
+class RecipeError(EdgepressError):
+    """A recipe is not found or not a recipe."""

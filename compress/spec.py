@@ -1,0 +1,134 @@
+"""ModelSpec: how to build an empty net and how to feed it, as data that files can carry.
+
+A specification read from a file may name only builders of `compress.models`; for any other net
+the caller hands the specification in. So a file never chooses which module is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.errors import SpecError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+OWN_BUILDERS = "compress.models."
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, shape and type of one input or output tensor; `layout` is 'NCHW', 'NHWC' or 'NC'."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    layout: Literal["NCHW", "NHWC", "NC"] = "NCHW"
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """From an 8-bit picture to the net's input: resize, crop, reorder, scale, normalise.
+
+    `resize` is the length of the shorter side in pixels, or (height, width) to warp to, or None;
+    `crop` the side of the centred square kept, or None. Then `(pixel * scale - mean) / std` for
+    each channel in `channel_order` ('RGB', 'BGR' or 'GREY'), pixels in 0..255.
+    """
+
+    resize: int | tuple[int, int] | None = None
+    crop: int | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    antialias: bool = True
+    channel_order: Literal["RGB", "BGR", "GREY"] = "RGB"
+    scale: float = 1.0 / 255.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 (N, H, W) or (N, H, W, C), channels in `channel_order` -> float32 (N, C, H, W)."""
+        images = pixels[..., np.newaxis] if pixels.ndim == 3 else pixels
+        mean = np.asarray(self.mean, np.float32)
+        std = np.asarray(self.std, np.float32)
+        scaled = (images.astype(np.float32) * np.float32(self.scale) - mean) / std
+        return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A net as data: builder ('module:function'), JSON keyword arguments, inputs, classes."""
+
+    builder: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    inputs: tuple[TensorSpec, ...] = ()
+    classes: tuple[str, ...] = ()
+    preprocess: Preprocess = field(default_factory=Preprocess)
+
+    @property
+    def name(self) -> str:
+        """The builder's function name: 'lenet5'."""
+        return self.builder.rpartition(":")[2]
+
+    def build(self) -> nn.Module:
+        """The empty net, in eval mode; random where the builder initialises at random."""
+        module_name, separator, function = self.builder.partition(":")
+        if not separator:
+            raise SpecError(f"builder {self.builder!r} is not of the form 'module:function'")
+        try:
+            builder = getattr(importlib.import_module(module_name), function)
+            return cast("nn.Module", builder(**self.kwargs)).eval()
+        except (ImportError, AttributeError, TypeError) as error:
+            raise SpecError(f"builder {self.builder!r} cannot build the net: {error}") from error
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces; equal specifications give equal text."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str, *, trusted: bool = False) -> ModelSpec:
+        """Read `to_json`'s text. Builders outside compress.models are refused unless `trusted`."""
+        try:
+            raw = json.loads(text)
+            spec = ModelSpec(
+                builder=str(raw["builder"]),
+                kwargs=dict(raw["kwargs"]),
+                inputs=tuple(_tensor_spec(t) for t in raw["inputs"]),
+                classes=tuple(str(c) for c in raw["classes"]),
+                preprocess=_preprocess(raw["preprocess"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SpecError(f"model specification is damaged: {error!r}") from error
+        if not trusted and not _is_own(spec.builder):
+            raise SpecError(
+                f"file names builder {spec.builder!r}; a file may name only builders of "
+                f"compress.models: hand the specification of your own net in (spec=...)"
+            )
+        return spec
+
+
+def _is_own(builder: str) -> bool:
+    """True for 'compress.models.<file>:<function>' with plain public names only."""
+    module, _, function = builder.partition(":")
+    family = module.removeprefix(OWN_BUILDERS)
+    plain = family.isidentifier() and function.isidentifier() and not function.startswith("_")
+    return module.startswith(OWN_BUILDERS) and plain
+
+
+def _tensor_spec(raw: Mapping[str, Any]) -> TensorSpec:
+    shape = tuple(int(n) for n in raw["shape"])
+    return TensorSpec(str(raw["name"]), shape, str(raw["dtype"]), raw["layout"])
+
+
+def _preprocess(raw: Mapping[str, Any]) -> Preprocess:
+    values = dict(raw)
+    resize = values["resize"]
+    values["resize"] = tuple(resize) if isinstance(resize, list) else resize
+    values["mean"] = tuple(values["mean"])
+    values["std"] = tuple(values["std"])
+    return Preprocess(**values)

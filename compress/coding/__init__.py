@@ -1,0 +1,1 @@
+"""Lossless coders of the container. They know arrays and bytes, no network."""

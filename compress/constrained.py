@@ -1,0 +1,172 @@
+"""constrained(candidate): the user's ordinary training loop, inside the candidate's encodings.
+
+Encodings become temporary torch parametrizations and are removed on exit: a mask (Han et al.
+2015); `centroids[indices]`, whose gradient is the per-cluster sum of Deep Compression (Han et al.
+2016, section 3.3, eq. 3); rounding to an integer grid with a straight-through gradient. Parameter
+names never change, and no parametrization survives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from compress.candidate import Candidate
+from compress.encoding import Encoded, Encoding, Masked
+from compress.network import TorchNetwork
+
+
+class MaskedWeight(nn.Module):
+    """weight * mask: pruned weights stay zero and get no gradient."""
+
+    mask: torch.Tensor
+
+    def __init__(self, encoding: Masked) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.from_numpy(encoding.mask.copy()))
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight * self.mask
+
+
+class SharedWeight(nn.Module):
+    """(codebook * keep)[indices] * scale: the codebook trains, code 0 stays 0.
+
+    On an integer grid the codebook is rounded into [-127, 127] on the way forward and its gradient
+    passes straight through.
+    """
+
+    indices: torch.Tensor
+    scale: torch.Tensor
+    keep: torch.Tensor
+
+    def __init__(self, encoding: Encoded) -> None:
+        super().__init__()
+        self.on_integers = encoding.on_integers
+        codebook = encoding.codebook.astype(np.float32)
+        self.codebook = nn.Parameter(torch.from_numpy(codebook))
+        self.register_buffer("indices", torch.from_numpy(encoding.indices.astype(np.int64)))
+        self.register_buffer("scale", torch.from_numpy(encoding.broadcast_scale().copy()))
+        keep = np.ones(codebook.size, np.float32)
+        keep[0] = 0
+        self.register_buffer("keep", torch.from_numpy(keep))
+
+    def entries(self) -> torch.Tensor:
+        """The codebook as it acts."""
+        values = self.codebook * self.keep
+        if self.on_integers:
+            rounded = values.round().clamp(-127, 127)
+            values = values + (rounded - values).detach()
+        return values
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        del weight  # the decoded values come from the codebook alone
+        return self.entries()[self.indices] * self.scale + 0.0
+
+
+class GridWeight(nn.Module):
+    """Dense int8: each weight trains and is rounded to its channel's grid; zeros are kept.
+
+    Used for the full int8 grid, whose codebook cannot move but whose indices can.
+    """
+
+    scale: torch.Tensor
+    keep: torch.Tensor
+
+    def __init__(self, encoding: Encoded) -> None:
+        super().__init__()
+        scale = np.where(encoding.broadcast_scale() == 0, 1, encoding.broadcast_scale())
+        self.register_buffer("scale", torch.from_numpy(scale.astype(np.float32)))
+        self.register_buffer("keep", torch.from_numpy(~encoding.zeros()))
+
+    def integers(self, weight: torch.Tensor) -> torch.Tensor:
+        return (weight / self.scale).round().clamp(-127, 127) * self.keep
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        exact = self.integers(weight) * self.scale + 0.0
+        latent = weight * self.keep
+        return latent + (exact - latent).detach()
+
+
+@dataclass
+class Constrained:
+    """`model` to train in place; `result` is the new candidate once the block has ended."""
+
+    model: nn.Module
+    _result: list[Candidate] = field(default_factory=list[Candidate])
+
+    @property
+    def result(self) -> Candidate:
+        assert self._result, "the constrained block has not ended"
+        return self._result[0]
+
+
+def is_full_grid(encoding: Encoded) -> bool:
+    """True for dense int8: the codebook is the whole grid and explains no sharing."""
+    return encoding.on_integers and encoding.codebook.size == 256
+
+
+@contextmanager
+def constrained(candidate: Candidate) -> Iterator[Constrained]:
+    """Give the net in train mode, its encoded parameters held to their encodings.
+
+    >>> with constrained(candidate) as tuning:
+    ...     train(tuning.model)
+    >>> candidate = tuning.result
+    """
+    model = candidate.network.module().requires_grad_(True)
+    bound = {name: _bind(model, name, e) for name, e in sorted(candidate.encodings.items())}
+    held = Constrained(model.train())
+    yield held
+    model.eval()
+    encodings = {
+        name: _read(candidate.encodings[name], part, _original(model, name))
+        for name, part in bound.items()
+    }
+    for name in bound:
+        path, _, attribute = name.rpartition(".")
+        parametrize.remove_parametrizations(model.get_submodule(path), attribute)
+    network = TorchNetwork(model, candidate.network.input_shape)
+    tuned = replace(candidate, network=network)
+    held._result.append(tuned.with_values({}, encodings))
+
+
+Bound = MaskedWeight | SharedWeight | GridWeight
+
+
+def _bind(model: nn.Module, name: str, encoding: Encoding) -> Bound:
+    part: Bound
+    if isinstance(encoding, Masked):
+        part = MaskedWeight(encoding)
+    elif is_full_grid(encoding):
+        part = GridWeight(encoding)
+    else:
+        part = SharedWeight(encoding)
+    path, _, attribute = name.rpartition(".")
+    parametrize.register_parametrization(model.get_submodule(path), attribute, part, unsafe=True)
+    return part
+
+
+def _original(model: nn.Module, name: str) -> torch.Tensor:
+    path, _, attribute = name.rpartition(".")
+    holder = cast("nn.ModuleDict", model.get_submodule(path).parametrizations)
+    return cast("torch.Tensor", cast("nn.Module", holder[attribute]).original)
+
+
+def _read(encoding: Encoding, part: Bound, original: torch.Tensor) -> Encoding:
+    """The encoding as training left it."""
+    with torch.no_grad():
+        if isinstance(part, SharedWeight) and isinstance(encoding, Encoded):
+            entries = part.entries().numpy().astype(encoding.codebook.dtype)
+            return replace(encoding, codebook=entries)
+        if isinstance(part, GridWeight) and isinstance(encoding, Encoded):
+            integers = part.integers(original).numpy().astype(np.int8)
+            return replace(encoding, indices=integers.view(np.uint8))
+    return encoding

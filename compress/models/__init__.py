@@ -1,0 +1,1 @@
+"""The nets of edgepress, one file a family, the paper on top."""

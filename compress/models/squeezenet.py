@@ -1,0 +1,112 @@
+"""SqueezeNet 1.1.
+
+F. N. Iandola, S. Han, M. W. Moskewicz, K. Ashraf, W. J. Dally, K. Keutzer: "SqueezeNet:
+AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size", arXiv:1602.07360, 2016.
+Version 1.1 is the authors' later release (github.com/forresti/SqueezeNet, SqueezeNet_v1.1):
+2.4 times fewer operations than 1.0 at the same accuracy. Names and shapes in the state_dict are
+those of torchvision's `squeezenet1_1`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from compress.models.presets import check_sizes, picture_spec
+from compress.spec import ModelSpec
+
+
+class Fire(nn.Module):
+    """Squeeze to few channels by 1 x 1, then expand by 1 x 1 and 3 x 3, concatenated (sec. 3.2).
+
+    `widths`: channels in, squeezed, and out of each of the two expansions.
+    """
+
+    def __init__(self, widths: tuple[int, int, int], batch_norm: bool) -> None:
+        super().__init__()
+        inside, squeezed, expanded = widths
+        self.squeeze = nn.Conv2d(inside, squeezed, 1)
+        self.squeeze_activation = _activation(squeezed, batch_norm)
+        self.expand1x1 = nn.Conv2d(squeezed, expanded, 1)
+        self.expand1x1_activation = _activation(expanded, batch_norm)
+        self.expand3x3 = nn.Conv2d(squeezed, expanded, 3, padding=1)
+        self.expand3x3_activation = _activation(expanded, batch_norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.squeeze_activation(self.squeeze(x))
+        return torch.cat(
+            [
+                self.expand1x1_activation(self.expand1x1(x)),
+                self.expand3x3_activation(self.expand3x3(x)),
+            ],
+            1,
+        )
+
+
+class SqueezeNet(nn.Module):
+    """SqueezeNet 1.1: 1,235,496 parameters at 1,000 classes; input (N, 3, 224, 224).
+
+    The small form, for 28 to 32 pixels, keeps the stride of the first convolution, pads it and
+    leaves the first pool out: 16 x 16, 8 x 8, 4 x 4. It has batch norm before each ReLU, in
+    `features.1.0`, `features.3.squeeze_activation.0`, ...; convolutions keep their names.
+    Output (N, classes): logits, after the paper's ReLU and so never negative.
+    """
+
+    def __init__(self, classes: int, small: bool, in_channels: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(in_channels, 64, 3, stride=2, padding=1 if small else 0),
+            _activation(64, small),
+            nn.Identity() if small else _pool(),
+            Fire((64, 16, 64), small),
+            Fire((128, 16, 64), small),
+            _pool(),
+            Fire((128, 32, 128), small),
+            Fire((256, 32, 128), small),
+            _pool(),
+            Fire((256, 48, 192), small),
+            Fire((384, 48, 192), small),
+            Fire((384, 64, 256), small),
+            Fire((512, 64, 256), small),
+        )
+        self.classifier = nn.Sequential(
+            nn.Dropout(0.5), nn.Conv2d(512, classes, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
+        )
+        self._initialise()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.flatten(self.classifier(self.features(x)), 1)
+
+    def _initialise(self) -> None:
+        """Kaiming uniform, the last convolution normal(0, 0.01), biases 0; as torchvision does.
+
+        PyTorch's default initialisation shrinks the signal from layer to layer until the plain
+        net does not begin to learn.
+        """
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_uniform_(layer.weight)
+                assert layer.bias is not None
+                nn.init.zeros_(layer.bias)
+        last = self.classifier[1]
+        assert isinstance(last, nn.Conv2d)
+        nn.init.normal_(last.weight, mean=0.0, std=0.01)
+
+
+def squeezenet1_1(classes: int = 1000, small: bool = False, in_channels: int = 3) -> nn.Module:
+    """SqueezeNet 1.1, newly initialised; `small`: the form for 28 to 32 pixels, 22.2 M MACs."""
+    check_sizes(classes, in_channels)
+    return SqueezeNet(classes, bool(small), in_channels)
+
+
+def squeezenet1_1_spec(classes: tuple[str, ...] | None = None, small: bool = False) -> ModelSpec:
+    """SqueezeNet 1.1 for ImageNet at 224 pixels, or the small form for CIFAR-10 at 32."""
+    return picture_spec("compress.models.squeezenet:squeezenet1_1", classes, small, small=small)
+
+
+def _activation(channels: int, batch_norm: bool) -> nn.Module:
+    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU()) if batch_norm else nn.ReLU()
+
+
+def _pool() -> nn.Module:
+    return nn.MaxPool2d(3, stride=2, ceil_mode=True)

@@ -1,0 +1,158 @@
+"""Network: what stages see of a net. Plain arrays in, plain arrays out, never changed in place."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from compress.errors import CheckpointError
+from compress.graph import Graph, GraphRunner, TensorId, trace
+
+FloatArray = NDArray[np.float32]
+Role = Literal["conv", "depthwise", "pointwise", "linear", "classifier"]
+# One forward pass never holds more than this many images, so memory does not grow with N.
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One weighted layer. `axis` is the output-channel axis of `weight`; role as in `select`."""
+
+    name: str
+    role: Role
+    weight: str
+    bias: str | None
+    axis: int
+    groups: int
+    shape: tuple[int, ...]
+
+
+class Network(Protocol):
+    """What value stages need; torch nets here, ONNX files later."""
+
+    def parameters(self) -> dict[str, FloatArray]: ...
+    def with_parameters(self, changed: Mapping[str, FloatArray]) -> Network: ...
+    def layers(self) -> tuple[LayerInfo, ...]: ...
+    def predict(self, batch: FloatArray) -> FloatArray: ...
+    def activations(self, batch: FloatArray) -> Mapping[TensorId, FloatArray]: ...
+
+
+class TorchNetwork:
+    """A torch module on the CPU: float32, eval mode, plain parameters. Immutable by contract.
+
+    The module is never handed out; `module()` gives a deep copy, which is the caller's.
+    """
+
+    def __init__(self, module: nn.Module, input_shape: tuple[int, ...]) -> None:
+        self._module = copy.deepcopy(module).cpu().float().eval().requires_grad_(False)
+        self.input_shape = input_shape
+
+    def module(self) -> nn.Module:
+        """A deep copy of the net, eval mode, parameters without gradient."""
+        return copy.deepcopy(self._module)
+
+    def parameters(self) -> dict[str, FloatArray]:
+        """Copies of all parameters, sorted by name."""
+        return {name: _array(p) for name, p in sorted(self._module.named_parameters())}
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Copies of all parameters and buffers, sorted by name."""
+        return {name: _array(t) for name, t in sorted(self._module.state_dict().items())}
+
+    def with_parameters(self, changed: Mapping[str, FloatArray]) -> TorchNetwork:
+        """A new network with some tensors replaced; names and shapes must fit."""
+        fresh = TorchNetwork(self._module, self.input_shape)
+        own = dict(fresh._module.named_parameters())
+        own.update(fresh._module.named_buffers())
+        for name, value in changed.items():
+            assert own[name].shape == value.shape, (name, own[name].shape, value.shape)
+            own[name].data = torch.from_numpy(np.array(value, copy=True))
+        return fresh
+
+    def layers(self) -> tuple[LayerInfo, ...]:
+        """Convolutions and linear layers in the module's order; the last one is the classifier."""
+        found = [
+            (name, m)
+            for name, m in self._module.named_modules()
+            if isinstance(m, (nn.Conv2d, nn.Linear))
+        ]
+        return tuple(_layer_info(n, m, last=m is found[-1][1]) for n, m in found)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The canonical graph; traced once, on first use."""
+        return trace(self._module, self.input_shape)
+
+    def predict(self, batch: FloatArray) -> FloatArray:
+        """float32 (N, C, H, W) -> float32 outputs, in blocks of at most 256 images."""
+        with torch.inference_mode():
+            blocks = [_array(self._module(block)) for block in _blocks(batch, BATCH)]
+        return np.concatenate(blocks)
+
+    def activations(self, batch: FloatArray) -> dict[TensorId, FloatArray]:
+        """Every named tensor for `batch`; the caller keeps the batch small."""
+        found: dict[TensorId, list[FloatArray]] = {node.id: [] for node in self.graph.nodes}
+
+        def keep(tensor: TensorId, value: torch.Tensor) -> torch.Tensor:
+            found[tensor].append(_array(value))
+            return value
+
+        size = BATCH if self.graph.dynamic_batch else 1
+        with torch.inference_mode():
+            for block in _blocks(batch, size):
+                GraphRunner(self.graph, keep).run(block)
+        return {tensor: np.concatenate(parts) for tensor, parts in found.items()}
+
+
+def load_state(module: nn.Module, state: Mapping[str, NDArray[np.generic]], source: str) -> None:
+    """Load `state` into `module` strictly; the first difference is one CheckpointError line."""
+    own = module.state_dict()
+    for name in sorted(set(own) | set(state)):
+        if name not in state:
+            raise CheckpointError(f"{source} lacks tensor {name!r}, shape {tuple(own[name].shape)}")
+        if name not in own:
+            raise CheckpointError(f"{source} has tensor {name!r}, which the net does not have")
+        if tuple(own[name].shape) != state[name].shape:
+            raise CheckpointError(
+                f"{source}: tensor {name!r} has shape {state[name].shape}; "
+                f"the net needs {tuple(own[name].shape)}"
+            )
+    # numpy gives scalars (num_batches_tracked) as 0-d arrays, which from_numpy accepts as such.
+    tensors = {n: torch.from_numpy(np.array(v, copy=True)) for n, v in state.items()}
+    module.load_state_dict(tensors, strict=True)
+
+
+def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
+    return np.array(tensor.detach().cpu().numpy(), copy=True)
+
+
+def _blocks(batch: FloatArray, size: int) -> list[torch.Tensor]:
+    whole = torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32))
+    return list(whole.split(size)) if len(whole) else [whole]
+
+
+def _layer_info(name: str, layer: nn.Conv2d | nn.Linear, *, last: bool) -> LayerInfo:
+    role: Role = "linear"
+    groups = 1
+    if isinstance(layer, nn.Conv2d):
+        groups = layer.groups
+        pointwise = layer.kernel_size == (1, 1) and groups == 1
+        depthwise = groups > 1 and groups == layer.in_channels
+        role = "depthwise" if depthwise else "pointwise" if pointwise else "conv"
+    return LayerInfo(
+        name=name,
+        role="classifier" if last else role,
+        weight=f"{name}.weight",
+        bias=None if layer.bias is None else f"{name}.bias",
+        axis=0,
+        groups=groups,
+        shape=tuple(layer.weight.shape),
+    )

@@ -1,0 +1,33 @@
+"""Choose layers by name (fnmatch) or role: 'depthwise', 'pointwise', 'conv', 'linear', ..."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from compress.errors import RangeError
+from compress.network import LayerInfo
+
+
+def select(
+    layers: Sequence[LayerInfo], include: Sequence[str] = ("*",), exclude: Sequence[str] = ()
+) -> tuple[LayerInfo, ...]:
+    """Layers that match some pattern of `include` and none of `exclude`.
+
+    A pattern is a layer name with wildcards ('features.*') or a role ('depthwise'). A pattern that
+    matches nothing is a RangeError that lists the layers: a misspelt name must not pass silently.
+    """
+    for pattern in (*include, *exclude):
+        if pattern != "*" and not any(matches(layer, pattern) for layer in layers):
+            names = ", ".join(layer.name for layer in layers)
+            raise RangeError(f"layer pattern {pattern!r} matches nothing; the layers are: {names}")
+    return tuple(
+        layer
+        for layer in layers
+        if any(matches(layer, p) for p in include) and not any(matches(layer, p) for p in exclude)
+    )
+
+
+def matches(layer: LayerInfo, pattern: str) -> bool:
+    """True where `pattern` is the layer's role or matches its name."""
+    return pattern == layer.role or fnmatchcase(layer.name, pattern)

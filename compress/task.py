@@ -1,0 +1,69 @@
+"""Task: what the user brings; library code never sees a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.errors import TaskError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Batch = NDArray[np.float32]
+Predict = Callable[[Batch], NDArray[np.float32]]
+Evaluate = Callable[[Predict], Mapping[str, float]]
+Calibration = Callable[[], Iterable[Batch]]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a user's training loop gets beside the model: how long, from where, how random.
+
+    `checkpoint` is a path for the loop's own state after each epoch (None: keep none); a loop
+    that finds it goes on from there. `seed` makes epoch e's order a function of (seed, e).
+    """
+
+    epochs: int
+    learning_rate: float
+    seed: int
+    checkpoint: Path | None
+
+
+Finetune = Callable[["nn.Module", Tuning], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """evaluate: metrics of a predict function on *validation* data, on which choices are made.
+
+    `test` scores a finished file, once, on the test data; `finetune` trains a model in place;
+    `calibration` gives float32 (N, C, H, W) batches anew each call, never test images.
+    `fingerprint` names the data and settings, so that a resumed run notices a change of either.
+    `top1` in metrics lies in [0, 1].
+    """
+
+    evaluate: Evaluate
+    fingerprint: str
+    test: Evaluate | None = None
+    finetune: Finetune | None = None
+    calibration: Calibration | None = None
+    seed: int = 0
+    scratch: Path | None = None
+
+    def need_finetune(self, asker: str) -> Finetune:
+        """The training loop, or TaskError in the name of `asker`."""
+        if self.finetune is None:
+            raise TaskError(f"{asker} needs task.finetune; the task has none: pass finetune=...")
+        return self.finetune
+
+    def need_calibration(self, asker: str) -> Calibration:
+        """The calibration batches, or TaskError in the name of `asker`."""
+        if self.calibration is None:
+            raise TaskError(f"{asker} needs task.calibration; the task has none: pass one")
+        return self.calibration

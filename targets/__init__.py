@@ -1,0 +1,1 @@
+"""edgepress.targets: from a candidate to files, and from files to measurements."""

@@ -1,0 +1,73 @@
+"""Artifact: a file that was written, named by what is in it; and what writes and runs one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.candidate import Candidate
+from compress.spec import TensorSpec
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One written file. `candidate_digest` ties it to the candidate that it holds."""
+
+    path: Path
+    format: str
+    precision: str
+    sha256: str
+    size_bytes: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    candidate_digest: str
+
+
+class Exporter(Protocol):
+    """Writes a candidate in one format; a frozen dataclass whose fields are its options."""
+
+    format: ClassVar[str]
+    suffix: ClassVar[str]
+
+    def __call__(self, candidate: Candidate, path: Path) -> Artifact: ...
+
+
+class Session(Protocol):
+    """A loaded file. Pictures go in as float32 (N, C, H, W) whatever the file's layout or type."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    provider: str
+
+    def predict(self, batch: FloatArray) -> FloatArray: ...
+    def tensors(self, batch: FloatArray) -> Mapping[str, FloatArray]: ...
+
+
+class Runtime(Protocol):
+    """An engine. `load` gives a session with that many threads."""
+
+    name: ClassVar[str]
+    formats: ClassVar[tuple[str, ...]]
+
+    def load(self, path: Path, threads: int = 1) -> Session: ...
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def precision_of(candidate: Candidate) -> str:
+    """'int8' where activations are quantized, 'shared' or 'pruned' by encodings, else 'fp32'."""
+    if candidate.activations:
+        return "int8"
+    kinds = {type(e).__name__ for e in candidate.encodings.values()}
+    return "shared" if "Encoded" in kinds else "pruned" if "Masked" in kinds else "fp32"

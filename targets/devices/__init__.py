@@ -1,0 +1,1 @@
+"""One place a module: where a runtime runs."""

@@ -1,0 +1,1 @@
+"""One file format a module: exporters from a candidate to an artifact."""

@@ -1,0 +1,1 @@
+"""One engine a module: load an artifact, predict, measure."""

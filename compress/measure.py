@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -160,8 +160,7 @@ def _observe(spec: ModelSpec, module: nn.Module) -> tuple[_Calls, Counter[str]]:
 
 def _named_modules(module: nn.Module) -> Iterable[tuple[str, nn.Module]]:
     """`module.named_modules()`, whose own annotation leaves the types open."""
-    named: Iterable[tuple[str, nn.Module]] = module.named_modules()
-    return named
+    return cast("Iterable[tuple[str, nn.Module]]", module.named_modules())
 
 
 def _layer_macs(layer: nn.Module, output: Tensor) -> int:

@@ -1,0 +1,71 @@
+# Every target that needs packages makes its own environment first: `make demo` and `make test`
+# each work alone on a machine that has Python 3.11, git and make.
+SHELL := /bin/sh
+PYTHON ?= python3.11
+VENV := .venv
+PY := $(VENV)/bin/python
+OUT ?= build/demo
+PYTEST_ARGS ?=
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# The stamps carry a checksum of what they stand for: contents, not times, say whether the
+# environment is current, and a moved folder (whose scripts would point elsewhere) is not.
+# A stamp is written last, so an interrupted installation is never taken for a whole one.
+LOCK_KEY := $(shell { cat requirements.lock; echo '$(CURDIR)'; } | cksum | tr ' ' '-')
+PROJECT_KEY := $(shell cksum < pyproject.toml | tr ' ' '-')
+PACKAGES := $(VENV)/packages-$(LOCK_KEY).stamp
+READY := $(VENV)/edgepress-$(LOCK_KEY)-$(PROJECT_KEY).stamp
+
+.DELETE_ON_ERROR:
+.PHONY: help env demo test lint format bench lock clean
+
+help:
+	@echo 'make demo    train, compress, export and measure LeNet-5 on MNIST, into $(OUT)'
+	@echo 'make test    run the tests (PYTEST_ARGS="-k name" chooses among them)'
+	@echo 'make lint    check format, style and types'
+	@echo 'make format  put the format right'
+	@echo 'make bench   run the LeNet-5 recipe into build/bench, then time its files'
+	@echo 'make lock    resolve the newest allowed versions into requirements.lock'
+	@echo 'make clean   remove the environment, the outputs and the caches'
+
+$(PACKAGES):
+	@command -v '$(PYTHON)' >/dev/null || { \
+	  echo 'edgepress: $(PYTHON) was not found; install Python 3.11 or name one: make PYTHON=/path/to/python3.11' >&2; \
+	  exit 2; }
+	rm -rf $(VENV)
+	'$(PYTHON)' -m venv $(VENV)
+	$(PY) -m pip install --quiet --requirement requirements.lock
+	@touch $@
+
+$(READY): $(PACKAGES)
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+env: $(READY)
+
+demo: $(READY)
+	$(VENV)/bin/edgepress run lenet5_deep_compression --out '$(OUT)' --overwrite
+
+test: $(READY)
+	$(PY) -m pytest -q --durations=15 $(PYTEST_ARGS)
+
+lint: $(READY)
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m pyright --pythonpath $(PY)
+
+format: $(READY)
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+bench: $(READY)
+	$(VENV)/bin/edgepress run lenet5_deep_compression --out build/bench --resume
+	for file in build/bench/*.onnx build/bench/*.tflite; do $(VENV)/bin/edgepress bench "$$file"; done
+
+# Needs no environment: it resolves afresh, so that nothing installed here sways the answer.
+lock:
+	'$(PYTHON)' .ci/lock.py requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find compress targets recipes tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,127 @@
+"""The training loop that the recipes hand to FineTune: Adam or SGD, cosine rate, resumable.
+
+Epoch e's order, augmentation and dropout are a function of (seed, e) alone, and its state is
+written after each epoch; so a run killed anywhere and resumed ends with the same bytes as one
+that was not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from compress.atomic import atomic_path
+from compress.errors import CheckpointError
+from compress.spec import Preprocess
+from compress.task import Tuning
+from recipes.toolbox.progress import bar
+
+
+@dataclass(frozen=True, eq=False)
+class Trainer:
+    """Trains on uint8 pictures (N, H, W[, C]); called as `trainer(model, tuning)`.
+
+    The rate falls from tuning.learning_rate to 0 along a cosine (Loshchilov and Hutter 2017,
+    arXiv:1608.03983). `shift` pads and crops at random by up to that many pixels; `flip` mirrors
+    half of the pictures.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    preprocess: Preprocess
+    optimizer: Literal["adam", "sgd"] = "adam"
+    batch_size: int = 128
+    weight_decay: float = 0.0
+    shift: int = 0
+    flip: bool = False
+
+    def __call__(self, model: nn.Module, tuning: Tuning) -> None:
+        """Train `model` in place for tuning.epochs, going on from tuning.checkpoint."""
+        optimizer = self._optimizer(model, tuning.learning_rate)
+        begun = _restore(tuning.checkpoint, model, optimizer)
+        for epoch in range(begun, tuning.epochs):
+            self._epoch(model, optimizer, tuning, epoch)
+            if tuning.checkpoint is not None:
+                _keep(tuning.checkpoint, model, optimizer, epoch + 1)
+
+    def _optimizer(self, model: nn.Module, rate: float) -> torch.optim.Optimizer:
+        # Sorted by name: parametrizations register parameters anew, in another order.
+        parameters = [p for _, p in sorted(model.named_parameters()) if p.requires_grad]
+        if self.optimizer == "adam":
+            return torch.optim.Adam(parameters, lr=rate, weight_decay=self.weight_decay)
+        return torch.optim.SGD(
+            parameters, lr=rate, momentum=0.9, nesterov=True, weight_decay=self.weight_decay
+        )
+
+    def _epoch(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, tuning: Tuning, epoch: int
+    ) -> None:
+        rng = np.random.default_rng([tuning.seed, epoch])
+        torch.manual_seed(int(rng.integers(1 << 62)))
+        loss_of = nn.CrossEntropyLoss()
+        steps = math.ceil(len(self.labels) / self.batch_size)
+        batches = bar(self._batches(rng), f"epoch {epoch + 1}/{tuning.epochs}", steps)
+        for step, (images, labels) in enumerate(batches):
+            done = (epoch + step / steps) / tuning.epochs
+            for group in optimizer.param_groups:
+                group["lr"] = tuning.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+            optimizer.zero_grad(set_to_none=True)
+            loss_of(model(images), labels).backward()
+            optimizer.step()
+
+    def _batches(self, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = rng.permutation(len(self.labels))
+        for start in range(0, len(order), self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            pixels = augment(self.pixels[chosen], self.shift, self.flip, rng)
+            images = torch.from_numpy(self.preprocess.normalise(pixels))
+            yield images, torch.from_numpy(self.labels[chosen])
+
+
+def augment(
+    pixels: NDArray[np.uint8], shift: int, flip: bool, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Random crops of the zero-padded pictures and random mirrors, each picture its own."""
+    result = pixels
+    if flip:
+        mirrored = rng.random(len(pixels)) < 0.5
+        result = result.copy()
+        result[mirrored] = result[mirrored][:, :, ::-1]
+    if shift:
+        height, width = pixels.shape[1:3]
+        widths = [(0, 0), (shift, shift), (shift, shift)] + [(0, 0)] * (pixels.ndim - 3)
+        padded = np.pad(result, widths)
+        tops, lefts = rng.integers(0, 2 * shift + 1, (2, len(pixels)))
+        rows = tops[:, None, None] + np.arange(height)[None, :, None]
+        columns = lefts[:, None, None] + np.arange(width)[None, None, :]
+        result = padded[np.arange(len(pixels))[:, None, None], rows, columns]
+    return result
+
+
+def _keep(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+    state = {"epoch": epoch, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    with atomic_path(path) as aside:
+        torch.save(state, aside)
+
+
+def _restore(path: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Load what `_keep` wrote and give the next epoch; 0 where there is nothing."""
+    if path is None or not path.is_file():
+        return 0
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return int(state["epoch"])
+    except Exception as error:  # torch.load documents no type for a damaged file
+        raise CheckpointError(
+            f"training state {path} cannot be resumed from ({type(error).__name__}); delete it"
+        ) from error

@@ -1,0 +1,1 @@
+"""Tests mirror the packages; `tests.nets` holds the small nets that they share."""

@@ -82,9 +82,12 @@ class ModelSpec:
             raise SpecError(f"builder {self.builder!r} is not of the form 'module:function'")
         try:
             builder = getattr(importlib.import_module(module_name), function)
-            return cast("nn.Module", builder(**self.kwargs)).eval()
+            net = builder(**self.kwargs)
         except (ImportError, AttributeError, TypeError) as error:
             raise SpecError(f"builder {self.builder!r} cannot build the net: {error}") from error
+        if not hasattr(net, "state_dict"):
+            raise SpecError(f"builder {self.builder!r} gives {type(net).__name__}, not a module")
+        return cast("nn.Module", net).eval()
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces; equal specifications give equal text."""

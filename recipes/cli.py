@@ -1,0 +1,98 @@
+"""The command line: edgepress run | bench | inspect | report.
+
+Nothing heavy is imported before a command is chosen, so --help is quick. An error of the user's is
+one line on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from compress.errors import EdgepressError
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        importlib.import_module(f"recipes.commands.{arguments.command}").execute(arguments)
+    except EdgepressError as error:
+        print(f"edgepress: {_one_line(error)}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print(
+            "edgepress: interrupted; every finished file is whole. `edgepress run ... --resume` "
+            "goes on from the last finished epoch or stage",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    return 0
+
+
+def _one_line(error: EdgepressError) -> str:
+    return " ".join(str(error).split())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edgepress",
+        description="Make a trained convolutional net small and fast for stock mobile runtimes, "
+        "and measure the very files.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands)
+    bench = commands.add_parser("bench", help="latency, load time and memory of model files")
+    bench.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".onnx or .tflite")
+    bench.add_argument("--threads", type=_counts, default=(1,), help="e.g. 1,2 (default 1)")
+    bench.add_argument("--rounds", type=_positive, default=3, help="processes a file (default 3)")
+    bench.add_argument("--runs", type=_positive, default=50, help="timed runs each (default 50)")
+    bench.add_argument("--json", action="store_true", help="print JSON with the raw times")
+    inspect = commands.add_parser("inspect", help="what a file holds, layer by layer")
+    inspect.add_argument(
+        "file", type=Path, metavar="FILE", help=".dc, .onnx, .tflite, .safetensors"
+    )
+    inspect.add_argument("--json", action="store_true", help="print JSON")
+    report = commands.add_parser("report", help="render report.json of a folder again")
+    report.add_argument("folder", type=Path, metavar="DIR", help="a folder with report.json")
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser("run", help="run a recipe: files and a report")
+    run.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or a path to a .py file")
+    run.add_argument("--out", type=Path, help="output folder (default build/RECIPE)")
+    run.add_argument("--seed", type=_seed, default=0, help="default 0")
+    run.add_argument("--smoke", action="store_true", help="tiny and quick; figures mean nothing")
+    again = run.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on from the last finished epoch")
+    again.add_argument("--overwrite", action="store_true", help="replace an earlier run's output")
+
+
+def _positive(text: str) -> int:
+    return _whole(text, 1, 1_000_000)
+
+
+def _seed(text: str) -> int:
+    return _whole(text, 0, 2**31 - 1)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(_whole(part, 1, 1024) for part in text.split(","))
+
+
+def _whole(text: str, low: int, high: int) -> int:
+    """An integer of [low, high]; argparse turns the error into one line and exit code 2."""
+    if not text.isdecimal() or not low <= int(text) <= high:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

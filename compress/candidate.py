@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -94,6 +95,14 @@ class Candidate:
             given = read_weights(weights) if isinstance(weights, Path) else dict(weights)
             source = str(weights) if isinstance(weights, Path) else "the given mapping"
             load_state(model, given, source)
+        return Candidate(spec, TorchNetwork(model, spec.inputs[0].shape))
+
+    @staticmethod
+    def untrained(spec: ModelSpec, seed: int) -> Candidate:
+        """The builder's own random initialisation, the same for the same seed."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = spec.build()
         return Candidate(spec, TorchNetwork(model, spec.inputs[0].shape))
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:

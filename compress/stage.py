@@ -60,12 +60,13 @@ def run(
     *,
     folder: Path | None = None,
     resume: bool = False,
-    report: Callable[[Step], None] | None = None,
+    report: Callable[[Candidate], None] | None = None,
 ) -> Candidate:
     """Apply `stages` in order; after each: check the laws, measure, record a Step, checkpoint.
 
     With a `folder` each result is kept there; with `resume` a stage whose inputs, settings, task,
-    seed and versions are unchanged is read back instead of run. `report` sees each Step.
+    seed and versions are unchanged is read back instead of run. `report` sees each new candidate,
+    whose last Step is the stage's.
     """
     for position, stage in enumerate(stages):
         key = _resume_key(candidate, stage, task)
@@ -78,7 +79,7 @@ def run(
         else:
             candidate = _apply(candidate, stage, task, path)
         if report is not None:
-            report(candidate.history[-1])
+            report(candidate)
     return candidate
 
 

@@ -61,3 +61,11 @@ class OutputError(EdgepressError):
 
 class RecipeError(EdgepressError):
     """A recipe is not found or not a recipe."""
+
+
+class DeviceError(EdgepressError):
+    """A device did not answer in time, or a command on it failed."""
+
+
+class ReportError(EdgepressError):
+    """A report.json is missing, damaged, of another schema or contradicts itself."""

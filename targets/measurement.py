@@ -1,0 +1,137 @@
+"""Measurement: what one file did on one target, with every raw time; and a fair comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from targets.device import Device, Provenance
+
+NOISY_SPREAD = 0.1
+"""torch.utils.benchmark warns above the same IQR / median."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where and how files are measured. The runtime follows from the file: .onnx or .tflite."""
+
+    device: Device
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to measure: `rounds` processes for each file, at most `runs` timed calls in each.
+
+    A process stops early after `max_s` seconds of timed calls, and warms up until two windows of
+    calls agree, for at most `warmup_s`. `timeout_s` bounds the whole process.
+    """
+
+    runs: int = 100
+    rounds: int = 5
+    warmup_s: float = 2.0
+    max_s: float = 1.0
+    timeout_s: float = 120.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One file on one target. `times_ms` holds each process's raw times, oldest first.
+
+    load_ms and first_ms are medians over the processes (first_ms: the first call, which pays for
+    what the runtime puts off); peak_rss_bytes is the largest, of the whole process, of which
+    rss_base_bytes (the smallest) were there before the file was loaded. `settled` is False where
+    a warm-up ran into its limit.
+    """
+
+    file: str
+    sha256: str
+    runtime: str
+    runtime_version: str
+    provider: str
+    device: str
+    threads: int
+    load_ms: float
+    first_ms: float
+    times_ms: tuple[tuple[float, ...], ...]
+    warmups: tuple[int, ...]
+    settled: bool
+    peak_rss_bytes: int | None
+    rss_base_bytes: int | None
+    provenance: Provenance
+    environment: Mapping[str, str | int | float | None]
+
+    @cached_property
+    def _sorted(self) -> NDArray[np.float64]:
+        return np.sort(np.concatenate([np.asarray(p, np.float64) for p in self.times_ms]))
+
+    def quantile_ms(self, q: float) -> float:
+        """Quantile `q` in [0, 1] of all raw times together."""
+        return float(np.quantile(self._sorted, q))
+
+    @property
+    def median_ms(self) -> float:
+        return self.quantile_ms(0.5)
+
+    @property
+    def p10_ms(self) -> float:
+        return self.quantile_ms(0.1)
+
+    @property
+    def p90_ms(self) -> float:
+        return self.quantile_ms(0.9)
+
+    @property
+    def runs(self) -> int:
+        return int(self._sorted.size)
+
+    @property
+    def spread(self) -> float:
+        """Interquartile range / median of all raw times."""
+        return (self.quantile_ms(0.75) - self.quantile_ms(0.25)) / self.median_ms
+
+    @property
+    def noisy(self) -> bool:
+        """True where the spread exceeds 0.1: the machine was busy, or throttled."""
+        return self.spread > NOISY_SPREAD
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Median time of A / median time of B, with a bootstrap confidence interval."""
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+
+
+def ratio(a: Measurement, b: Measurement, *, confidence: float = 0.95, seed: int = 0) -> Ratio:
+    """How long A takes in units of B: 0.5 is twice as fast.
+
+    Processes, not single calls, are resampled (Kalibera and Jones, "Rigorous benchmarking in
+    reasonable time", ISMM 2013, section 4): calls in one process share its memory layout, so
+    they are not independent. Measured with equally many rounds, A and B are resampled in the
+    pairs that ran side by side, which cancels slow drift of the machine. With the usual five
+    rounds the interval is rough and rather too narrow.
+    """
+    of_a, of_b = _process_medians(a), _process_medians(b)
+    generator = np.random.default_rng(seed)
+    draws = 10_000
+    pick_a = generator.integers(0, of_a.size, (draws, of_a.size))
+    paired = of_a.size == of_b.size
+    pick_b = pick_a if paired else generator.integers(0, of_b.size, (draws, of_b.size))
+    ratios = np.median(of_a[pick_a], axis=1) / np.median(of_b[pick_b], axis=1)
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(ratios, (tail, 1.0 - tail))
+    value = float(np.median(of_a) / np.median(of_b))
+    return Ratio(value, float(low), float(high), confidence)
+
+
+def _process_medians(measurement: Measurement) -> NDArray[np.float64]:
+    return np.array([np.median(times) for times in measurement.times_ms], np.float64)

@@ -1,0 +1,112 @@
+"""Job: what a recipe works with. Stages in, files out, every file scored, timed and reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from compress.candidate import Candidate
+from compress.errors import DataError, RecipeError
+from compress.spec import ModelSpec
+from compress.stage import Stage, run
+from compress.task import Task
+from recipes.datasets import Split
+from recipes.toolbox.delivery import Delivery, deliver
+from recipes.toolbox.folder import Identity, open_folder
+from recipes.toolbox.summary import Sizes, write_report
+
+_SMOKE_IMAGES = 512
+Value = TypeVar("Value")
+
+
+@dataclass
+class Job:
+    """One run of a recipe: its folder, seed, and what it has delivered so far."""
+
+    recipe: str
+    folder: Path
+    seed: int = 0
+    smoke: bool = False
+    resume: bool = False
+    data: Path | None = None
+    weights: Path | None = None
+    deliveries: list[Delivery] = field(default_factory=list[Delivery])
+    sizes: Sizes = field(default_factory=Sizes)
+
+    @staticmethod
+    def open(
+        recipe: str,
+        folder: Path,
+        *,
+        seed: int = 0,
+        smoke: bool = False,
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> Job:
+        """A job in `folder`, which must be empty, or this run's (resume), or ours (overwrite)."""
+        identity = Identity(recipe, seed, smoke)
+        open_folder(folder, identity, resume=resume, overwrite=overwrite)
+        return Job(recipe, folder, seed, smoke, resume)
+
+    def epochs(self, full: int) -> int:
+        """`full` epochs, or one in a smoke run."""
+        return 1 if self.smoke else full
+
+    def few(self, split: Split) -> Split:
+        """The split, or its first 512 pictures in a smoke run."""
+        if not self.smoke:
+            return split
+        return Split(split.images[:_SMOKE_IMAGES], split.labels[:_SMOKE_IMAGES])
+
+    def need_data(self, what: str) -> Path:
+        """The folder given with --data, or DataError saying what it must hold."""
+        if self.data is None:
+            raise DataError(f"recipe {self.recipe} needs data: add --data DIR, {what}")
+        return self.data
+
+    def need_weights(self, what: str) -> Path:
+        """The file given with --weights, or DataError saying what it must be."""
+        if self.weights is None:
+            raise DataError(f"recipe {self.recipe} needs weights: add --weights FILE, {what}")
+        return self.weights
+
+    def train(self, spec: ModelSpec, stages: Sequence[Stage], task: Task) -> Candidate:
+        """Run `stages` from the seed's random initialisation."""
+        return self.compress(Candidate.untrained(spec, self.seed), stages, task)
+
+    def compress(self, candidate: Candidate, stages: Sequence[Stage], task: Task) -> Candidate:
+        """Run `stages`, with checkpoints in the job's folder, printing a line for each."""
+        return run(
+            candidate,
+            stages,
+            task,
+            folder=self.folder / "steps",
+            resume=self.resume,
+            report=self._stage_done,
+        )
+
+    def deliver(self, label: str, candidate: Candidate, formats: Sequence[str], task: Task) -> None:
+        """Write `candidate` in each format, compare the file with it, and score the file."""
+        for form in formats:
+            known = [d for d in self.deliveries if d.candidate is candidate]
+            done = deliver(candidate, form, self.folder / f"{self.recipe}-{label}", task, known)
+            self.deliveries.append(done)
+            score = "" if done.top1 is None else f"  top-1 {done.top1:.2%}"
+            print(f"{done.artifact.path.name:44}{done.artifact.size_bytes:>11,} bytes{score}")
+
+    def finish(self, advice_drop: float = 0.005) -> None:
+        """Time every file, side by side, and write the report; print its first sentence."""
+        if not self.deliveries:
+            raise RecipeError(f"recipe {self.recipe} delivered no file; call job.deliver first")
+        sentence = write_report(self, advice_drop)
+        print(f"\n{sentence}\nreport: {self.folder / 'report.html'}")
+
+    def _stage_done(self, candidate: Candidate) -> None:
+        step = candidate.history[-1]
+        self.sizes.measure(candidate, self.folder)
+        top1 = step.metrics.get("top1")
+        score = "" if top1 is None else f"  validation top-1 {top1:.2%}"
+        kept = step.nonzeros / max(1, step.parameters)
+        print(f"{step.stage:18}{step.seconds:8.1f} s  {kept:6.1%} non-zero{score}", flush=True)

@@ -17,7 +17,7 @@ stored: the count of symbols and the size of the alphabet are the caller's to kn
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,23 +43,19 @@ __all__ = [
     "encode",
     "pack",
     "packed_bytes",
+    "symbol_counts",
     "unpack",
 ]
 
-Symbols: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+Symbols: TypeAlias = NDArray[np.uint8 | np.uint16]
 
 MAX_ALPHABET = 1 << 16
-# Part of the format. More lanes decode faster and cost about 9 bits each: 0.1 % of a stream of
-# 4-bit symbols.
-_LANE_SYMBOLS = 2048
+# Part of the format. More lanes decode faster and cost about 9 bits each: less than
+# 0.1 % of a stream of 4-bit symbols.
+_LANE_SYMBOLS = 4096
 _ENCODE_BLOCK = 1 << 17
+_COUNT_BLOCK = 1 << 20
 _WINDOW_BITS = 57  # of a 64-bit read at a whole byte, at least these are left to decode
-
-
-class _Directory(NamedTuple):
-    starts: NDArray[np.int64]  # in bits from the start of the code words
-    stop: int  # end of the last lane, as far as the whole bytes tell
-    offset: int  # byte of the body at which the code words start
 
 
 def canonical_codes(lengths: NDArray[np.uint8]) -> NDArray[np.uint32]:
@@ -83,14 +79,21 @@ def encode(symbols: NDArray[np.integer[Any]], lengths: NDArray[np.uint8]) -> byt
     symbols: (count,), unsigned integers below len(lengths). One symbol alone in the code takes no
     bits. Raises RangeError for a symbol without a code word, or lengths that are no code.
     """
+    return _encode(symbols, lengths, symbol_counts(symbols, lengths.size))
+
+
+def _encode(
+    symbols: NDArray[np.integer[Any]], lengths: NDArray[np.uint8], counts: NDArray[np.int64]
+) -> bytes:
     codes = canonical_codes(lengths).astype(np.uint64)
-    _check_symbols(symbols, lengths.size)
-    counts = np.bincount(symbols, minlength=lengths.size)
     if np.any((counts > 0) & (lengths == 0)):
-        raise RangeError("symbols include one without a code word: make the lengths from their counts")
+        raise RangeError(
+            "symbols include one without a code word: make the lengths from their counts"
+        )
     if symbols.size == 0 or np.count_nonzero(lengths) == 1:
         return b""
     sink = CodeSink(int(counts @ lengths.astype(np.int64)))
+    word_bits = lengths.astype(np.uint64)
     lanes, rows, longer = _shape(symbols.size)
     grid = symbols[: rows * lanes].reshape(rows, lanes)
     tail = np.zeros(lanes, symbols.dtype)
@@ -99,9 +102,9 @@ def encode(symbols: NDArray[np.integer[Any]], lengths: NDArray[np.uint8]) -> byt
     step = max(1, _ENCODE_BLOCK // (rows + 1))
     for low in range(0, lanes, step):
         part = slice(low, min(low + step, lanes))
-        block = np.concatenate([grid[:, part], tail[None, part]]).T
-        widths = lengths.astype(np.uint64)[block]
-        words = codes[block]
+        block = np.concatenate([grid[:, part], tail[None, part]]).T.astype(np.intp, order="C")
+        widths = word_bits.take(block)
+        words = codes.take(block)
         widths[max(0, longer - low) :, -1] = 0  # the lanes that are a symbol shorter
         words[max(0, longer - low) :, -1] = 0
         sink.append(words.ravel(), widths.ravel())
@@ -138,15 +141,15 @@ def decode(body: bytes | memoryview, lengths: NDArray[np.uint8], count: int) -> 
         raise ContainerError(
             f"coded stream is damaged: {count} symbols and no code word; get the file again"
         )
-    directory = _read_directory(body, lengths, count)
+    starts, offset = _read_directory(body, lengths, count)
     symbols: Symbols = np.empty(count, kind)
-    ends = _decode_lanes(body[directory.offset :], directory.starts, lengths, symbols)
-    if not np.array_equal(ends[:-1], directory.starts[1:]):
+    ends = _decode_lanes(body[offset:], starts, lengths, symbols)
+    if not np.array_equal(ends[:-1], starts[1:]):
         raise ContainerError(
             "coded stream is damaged: a lane does not end where the next one starts; "
             "get the file again"
         )
-    check_padding(body[directory.offset :], int(ends[-1]))
+    check_padding(body[offset:], int(ends[-1]))
     return symbols
 
 
@@ -158,11 +161,11 @@ def pack(symbols: NDArray[np.integer[Any]], alphabet: int) -> bytes:
     more than 32768 different ones.
     """
     _check_alphabet(alphabet)
-    _check_symbols(symbols, alphabet)
+    counts = symbol_counts(symbols, alphabet)
     if symbols.size == 0:
         return b""
-    lengths = code_lengths(np.bincount(symbols, minlength=alphabet))
-    return write_table(lengths) + encode(symbols, lengths)
+    lengths = code_lengths(counts)
+    return write_table(lengths) + _encode(symbols, lengths, counts)
 
 
 def unpack(data: bytes | memoryview, count: int, alphabet: int) -> Symbols:
@@ -172,10 +175,26 @@ def unpack(data: bytes | memoryview, count: int, alphabet: int) -> Symbols:
     or no code. All of `data` must be used up.
     """
     _check_alphabet(alphabet)
-    if count == 0:
-        return decode(data, np.zeros(alphabet, np.uint8), 0)
+    if count <= 0:
+        return decode(data, np.zeros(alphabet, np.uint8), count)
     lengths, offset = read_table(data, alphabet)
     return decode(memoryview(data)[offset:], lengths, count)
+
+
+def symbol_counts(symbols: NDArray[np.integer[Any]], alphabet: int) -> NDArray[np.int64]:
+    """(alphabet,), how often each symbol occurs; RangeError for one outside the alphabet."""
+    if symbols.ndim != 1:
+        raise RangeError(f"symbols of shape {symbols.shape}: allowed is one axis; flatten them")
+    if symbols.size and (int(symbols.min()) < 0 or int(symbols.max()) >= alphabet):
+        raise RangeError(
+            f"symbols from {int(symbols.min())} to {int(symbols.max())}: allowed are 0 to "
+            f"{alphabet - 1}"
+        )
+    counts = np.zeros(alphabet, np.int64)
+    for start in range(0, symbols.size, _COUNT_BLOCK):  # bincount makes 8 bytes of each symbol
+        block = symbols[start : start + _COUNT_BLOCK].astype(np.intp)
+        counts += np.bincount(block, minlength=alphabet)
+    return counts
 
 
 def packed_bytes(counts: NDArray[np.integer[Any]]) -> int:
@@ -210,8 +229,11 @@ def _write_directory(sizes: NDArray[np.int64]) -> bytes:
 
 def _read_directory(
     body: bytes | memoryview, lengths: NDArray[np.uint8], count: int
-) -> _Directory:
-    """Where the lanes start; checked against the shortest and longest words they could hold."""
+) -> tuple[NDArray[np.int64], int]:
+    """(first bit of each lane, byte at which lane 0 starts).
+
+    Checked against the shortest and longest words that the lanes could hold.
+    """
     lanes, rows, longer = _shape(count)
     shortest, longest = int(lengths[lengths > 0].min()), int(lengths.max())
     if count * shortest > 8 * len(body):
@@ -232,8 +254,7 @@ def _read_directory(
         sizes[:-1] += least
         offset = end
     starts = np.cumsum(sizes) - sizes
-    stop = 8 * (len(body) - offset)
-    sizes[-1] = stop - starts[-1]
+    sizes[-1] = 8 * (len(body) - offset) - starts[-1]
     symbols = np.full(lanes, rows, np.int64)
     symbols[:longer] += 1
     room = symbols * longest
@@ -243,7 +264,7 @@ def _read_directory(
             f"coded stream is damaged: {len(body) - offset} bytes of code words and lanes do not "
             f"fit {count} symbols of {shortest} to {longest} bits; get the file again"
         )
-    return _Directory(starts, stop, offset)
+    return starts, offset
 
 
 def _decode_lanes(
@@ -268,15 +289,17 @@ def _decode_lanes(
     shift = np.uint64(64 - longest)
     positions = starts.astype(np.uint64)
     reads = _WINDOW_BITS // longest
-    for row in range(0, rows + (longer > 0), reads):
-        for step in range(row, min(row + reads, rows + (longer > 0))):
-            if step in (row, rows):  # the last row has fewer lanes
-                position = positions[: lanes if step < rows else longer]
-                window = windows[(position >> np.uint64(3)).view(np.int64)].byteswap()
-                window <<= position & np.uint64(7)
+    rounds = [(row, min(reads, rows - row), lanes) for row in range(0, rows, reads)]
+    if longer:
+        rounds.append((rows, 1, longer))
+    for row, steps, active in rounds:
+        position = positions[:active]
+        window = windows[(position >> np.uint64(3)).view(np.int64)].byteswap()
+        window <<= position & np.uint64(7)
+        for start in range(row * lanes, (row + steps) * lanes, lanes):
             index = (window >> shift).view(np.int64)
             # "clip" never clips here; it spares a copy of the output that "raise" makes.
-            symbol_table.take(index, out=symbols[step * lanes : (step + 1) * lanes], mode="clip")
+            symbol_table.take(index, out=symbols[start : start + active], mode="clip")
             taken = width_table.take(index, mode="clip")
             window <<= taken
             position += taken
@@ -286,13 +309,3 @@ def _decode_lanes(
 def _check_alphabet(alphabet: int) -> None:
     if not 1 <= alphabet <= MAX_ALPHABET:
         raise RangeError(f"alphabet of {alphabet} symbols: allowed are 1 to {MAX_ALPHABET}")
-
-
-def _check_symbols(symbols: NDArray[np.integer[Any]], alphabet: int) -> None:
-    if symbols.ndim != 1:
-        raise RangeError(f"symbols of shape {symbols.shape}: allowed is one axis; flatten them")
-    if symbols.size and (int(symbols.min()) < 0 or int(symbols.max()) >= alphabet):
-        raise RangeError(
-            f"symbols from {int(symbols.min())} to {int(symbols.max())}: allowed are 0 to "
-            f"{alphabet - 1}"
-        )

@@ -1,0 +1,152 @@
+"""From candidates, artifacts, measurements and scores to a Report."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.errors import ReportError
+from targets import runner
+from targets.report import Layer, Report, SizePoint, SkippedLayer, StepRow
+from targets.rows import About, Entry, build_row
+
+if TYPE_CHECKING:
+    from compress.candidate import Candidate, Step
+    from compress.encoding import Encoding
+    from targets.measurement import Measurement
+
+_PACKAGES = (
+    *("edgepress", "torch", "numpy", "onnx", "onnxruntime", "scikit-learn", "safetensors"),
+    *("litert-torch", "ai-edge-litert", "ai-edge-quantizer", "tflite-runtime"),
+)
+
+
+def build_report(
+    about: About,
+    candidates: Sequence[Candidate],
+    entries: Sequence[Entry],
+    *,
+    top1_fp32: float | None = None,
+    sizes: Mapping[str, int] | None = None,
+    created: datetime | None = None,
+) -> Report:
+    """Gather a run into a Report.
+
+    `candidates`: the first is the fp32 net that the recipe began with (its weights are
+    baseline_bytes), the last the final one (its history and layers are shown); an artifact is
+    explained by the one with its digest. `top1_fp32` is the first one's accuracy on the test
+    data. `sizes` gives the bytes of a real file written after each named stage, in order.
+    """
+    if not candidates:
+        raise ReportError("a report needs at least one candidate; none was given")
+    final = candidates[-1]
+    baseline = 4 * sum(p.size for p in candidates[0].network.parameters().values())
+    counts = {c.digest(): _counts(c) for c in candidates}
+    rows = [
+        build_row(about, entry, counts.get(entry.artifact.candidate_digest), baseline, top1_fp32)
+        for entry in entries
+    ]
+    uncounted = counts[final.digest()]["uncounted"]
+    return Report(
+        recipe=about.recipe,
+        git_commit=git_commit(),
+        seed=about.seed,
+        created=(created or datetime.now(UTC)).isoformat(timespec="seconds"),
+        environment=environment([e.measurement for e in entries if e.measurement]),
+        steps=tuple(_step(step) for step in final.history),
+        rows=tuple(rows),
+        max_drop=about.max_drop,
+        sizes=tuple(SizePoint(stage, size) for stage, size in (sizes or {}).items()),
+        layers=layers_of(final),
+        not_measured=tuple(f"MACs of {line}" for line in uncounted),
+    )
+
+
+def layers_of(candidate: Candidate) -> tuple[Layer, ...]:
+    """Every parameter by name: zeros, bits of one stored value, kind of encoding."""
+    layers: list[Layer] = []
+    for name, values in sorted(candidate.network.parameters().items()):
+        kind, bits = _kind(candidate.encodings.get(name))
+        nonzeros = int((values != 0).sum())
+        sparsity = 1.0 - nonzeros / values.size if values.size else 0.0
+        layers.append(Layer(name, values.shape, values.size, nonzeros, sparsity, bits, kind))
+    return tuple(layers)
+
+
+def environment(measurements: Sequence[Measurement]) -> dict[str, str | int | float | None]:
+    """The machine and the versions of what made and ran the files; None: not installed.
+
+    Where files were measured, the machine is the one that measured them.
+    """
+    machine = dict(measurements[-1].environment) if measurements else runner.describe()
+    if measurements:
+        loads = [m.environment.get("load_average") for m in measurements]
+        machine["load_average"] = max((x for x in loads if isinstance(x, float)), default=None)
+    return {**machine, **{name: _version(name) for name in _PACKAGES}}
+
+
+def git_commit() -> str | None:
+    """The commit of the source tree that runs, '-dirty' if changed since; None outside one."""
+    here = Path(__file__).resolve()
+    git = ["git", "-C", str(here.parent)]
+    try:
+        known = _run([*git, "ls-files", "--error-unmatch", here.name])
+        if known.returncode:
+            return None
+        told = _run([*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"])
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return told.stdout.strip() if told.returncode == 0 else None
+
+
+def _run(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _counts(candidate: Candidate) -> dict[str, Any]:
+    from compress.measure import count
+
+    counted = count(candidate.spec, candidate.network.module())
+    return {
+        "params": counted.parameters,
+        "nonzeros": counted.nonzeros,
+        "macs": counted.macs,
+        "uncounted": counted.uncounted,
+    }
+
+
+def _kind(encoding: Encoding | None) -> tuple[str, int]:
+    """('float32' | 'pruned' | 'shared' | 'integer', bits of one stored value)."""
+    if encoding is None:
+        return "float32", 32
+    from compress.encoding import Masked
+
+    if isinstance(encoding, Masked):
+        return "pruned", 32
+    return ("integer" if encoding.on_integers else "shared"), encoding.bits
+
+
+def _step(step: Step) -> StepRow:
+    return StepRow(
+        stage=step.stage,
+        settings=step.settings,
+        seconds=step.seconds,
+        touched=step.touched,
+        skipped=tuple(SkippedLayer(s.layer, s.reason) for s in step.skipped),
+        metrics=step.metrics,
+        parameters=step.parameters,
+        nonzeros=step.nonzeros,
+        digest=step.digest,
+        checkpoint=step.checkpoint,
+    )

@@ -1,0 +1,180 @@
+"""One row of a report from an artifact, its score and its measurement; a reason for each gap."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.errors import ReportError
+from targets.report import Latency, Row
+
+if TYPE_CHECKING:
+    from targets.artifact import Artifact
+    from targets.measurement import Measurement
+
+
+@dataclass(frozen=True)
+class About:
+    """What the whole report is about. max_drop: the loss of top-1 (in [0, 1]) that is allowed."""
+
+    recipe: str
+    model: str
+    dataset: str
+    method: str
+    seed: int
+    max_drop: float = 0.005
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracy of one file on the test data; won and lost against the fp32 net's answers.
+
+    `evaluated_sha256` names the file that was scored where it is not the file itself (the .onnx
+    that a container was decoded into).
+    """
+
+    top1: float
+    samples: int
+    won: int | None = None
+    lost: int | None = None
+    evaluated_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file for the report. `reasons` say why a field has no value: {"latency_ms": "..."}.
+
+    A file that was measured on two targets gives two entries. `method` replaces About's, for
+    the untouched fp32 file: "none".
+    """
+
+    artifact: Artifact
+    score: Score | None = None
+    measurement: Measurement | None = None
+    method: str | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def download_bytes(path: Path) -> int:
+    """Size of the file in a zip at level 9, as in an .apk: raw deflate, without zip's headers."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return len(packer.compress(path.read_bytes())) + len(packer.flush())
+
+
+def build_row(
+    about: About,
+    entry: Entry,
+    counts: Mapping[str, Any] | None,
+    baseline: int,
+    top1_fp32: float | None,
+) -> Row:
+    """The row of one file. ReportError where the file or the measurement is not the artifact's."""
+    artifact = entry.artifact
+    size = artifact.path.stat().st_size
+    if size != artifact.size_bytes or not size:
+        raise ReportError(
+            f"{artifact.path} has {size} bytes, {artifact.size_bytes} when it was exported; "
+            f"export it again"
+        )
+    values: dict[str, Any] = {
+        "top1_fp32": top1_fp32,
+        "baseline_bytes": baseline,
+        "ratio": round(baseline / size, 4),
+        **{name: counts[name] if counts else None for name in ("params", "nonzeros", "macs")},
+        **_scored(entry.score, artifact.sha256),
+        **_measured(entry.measurement, artifact.sha256),
+    }
+    return Row(
+        model=about.model,
+        dataset=about.dataset,
+        method=entry.method or about.method,
+        format=artifact.format,
+        precision=artifact.precision,
+        path=artifact.path.name,
+        sha256=artifact.sha256,
+        file_bytes=size,
+        download_bytes=download_bytes(artifact.path),
+        **values,
+        not_measured=_reasons(entry, values),
+    )
+
+
+def _scored(score: Score | None, sha256: str) -> dict[str, Any]:
+    if score is None:
+        names = ("top1", "samples", "won", "lost", "evaluated_sha256")
+        return dict.fromkeys(names)
+    return {**asdict(score), "evaluated_sha256": score.evaluated_sha256 or sha256}
+
+
+def _measured(measurement: Measurement | None, sha256: str) -> dict[str, Any]:
+    names = (
+        *("runtime", "provider", "device", "threads", "load_ms", "first_ms", "latency_ms"),
+        *("times_ms", "peak_rss_bytes", "rss_base_bytes", "instructions", "provenance", "noisy"),
+    )
+    empty: dict[str, Any] = dict.fromkeys(names)
+    if measurement is None:
+        return empty
+    m = measurement
+    if m.sha256 != sha256:
+        raise ReportError(f"the measurement of {m.file} is of another file ({m.sha256[:12]})")
+    known = {
+        "runtime": f"{m.runtime} {m.runtime_version}",
+        "provider": m.provider,
+        "device": m.device,
+        "threads": m.threads,
+        "peak_rss_bytes": m.peak_rss_bytes,
+        "rss_base_bytes": m.rss_base_bytes,
+        "provenance": m.provenance,
+    }
+    if m.provenance != "measured":
+        return {**empty, **known}
+    latency = Latency(*(_round(x) for x in (m.median_ms, m.p10_ms, m.p90_ms)), runs=m.runs)
+    times = tuple(tuple(_round(t) for t in process) for process in m.times_ms)
+    return {
+        **empty,
+        **known,
+        "load_ms": _round(m.load_ms),
+        "first_ms": _round(m.first_ms),
+        "latency_ms": latency,
+        "times_ms": times,
+        "noisy": m.noisy,
+    }
+
+
+def _round(ms: float) -> float:
+    """To five significant digits: clocks give no more, and reports stay readable."""
+    return 0.0 if ms == 0 else round(ms, 4 - math.floor(math.log10(abs(ms))))
+
+
+def _reasons(entry: Entry, values: Mapping[str, Any]) -> dict[str, str]:
+    """A reason for each value that is None: the entry's own, else what the entry lacks."""
+    return {
+        name: entry.reasons.get(name) or _reason(entry, name)
+        for name, value in values.items()
+        if value is None
+    }
+
+
+def _reason(entry: Entry, name: str) -> str:
+    if name == "instructions":
+        return "instructions are counted only under an emulator"
+    if name == "top1_fp32":
+        return "the fp32 net was not scored"
+    if name in ("params", "nonzeros", "macs"):
+        return "the candidate in the file was not given"
+    if name in ("won", "lost") and entry.score is not None:
+        return "answers were not compared image by image with the fp32 net's"
+    if name in ("top1", "samples", "won", "lost", "evaluated_sha256"):
+        return "the file was not scored"
+    measurement = entry.measurement
+    if measurement is None:
+        if entry.artifact.path.suffix not in (".onnx", ".tflite"):
+            return "no stock runtime loads this format; it is decoded first"
+        return "the file was not benchmarked"
+    if name in ("peak_rss_bytes", "rss_base_bytes"):
+        return f"{measurement.environment.get('system')} does not show it"
+    return f"{measurement.provenance} time is not latency"

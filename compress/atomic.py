@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+_SUFFIX = ".edgepress-part"
+
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Generator[Path]:
     """Give a temporary path beside `path`; rename it to `path` if the block ends without error.
 
-    For writers that want a file name. A kill leaves at most a hidden `.part` file, which
+    For writers that want a file name. A kill leaves at most a hidden `.edgepress-part` file, which
     `sweep` removes; `path` itself is never half written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_SUFFIX, dir=path.parent)
     os.close(handle)
     aside = Path(name)
     try:
@@ -25,7 +27,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with aside.open("rb") as written:
             os.fsync(written.fileno())
         aside.chmod(0o644)
-        os.replace(aside, path)
+        aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
 
@@ -43,5 +45,5 @@ def write_text(path: Path, text: str) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove what killed writers left aside in `folder`."""
-    for part in folder.rglob(".*.part"):
+    for part in folder.rglob(f".*{_SUFFIX}"):
         part.unlink(missing_ok=True)

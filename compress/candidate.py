@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compress.edit import Edit, edit_to_dict, rebuild
-from compress.encoding import Encoded, Encoding, Masked
+from compress.encoding import Encoding, Masked
 from compress.errors import CheckpointError, EncodingError
 from compress.graph import TensorId
 from compress.network import TorchNetwork, load_state
@@ -79,23 +79,25 @@ class Candidate:
     history: tuple[Step, ...] = ()
 
     @staticmethod
-    def load(spec: ModelSpec, weights: Path | nn.Module | Mapping[str, NDArray[Any]]) -> Candidate:
+    def load(
+        spec: ModelSpec, weights: str | Path | nn.Module | Mapping[str, NDArray[Any]]
+    ) -> Candidate:
         """A dense candidate from a .safetensors or .pt file, a module, or named arrays.
 
         A .pt file is read as plain tensors only (torch's weights_only). Raises CheckpointError
         naming the first tensor that differs, with both shapes.
         """
-        from compress.checkpoint import read_weights
+        from compress.checkpoint import plain_arrays, read_weights
 
         model = spec.build()
         if isinstance(weights, nn.Module):
-            state = {k: v.detach().cpu().numpy() for k, v in weights.state_dict().items()}
+            state = plain_arrays(weights.state_dict(), "the given module")
             load_state(model, state, "the given module")
+        elif isinstance(weights, (str, Path)):
+            load_state(model, read_weights(Path(weights)), str(weights))
         else:
-            given = read_weights(weights) if isinstance(weights, Path) else dict(weights)
-            source = str(weights) if isinstance(weights, Path) else "the given mapping"
-            load_state(model, given, source)
-        return Candidate(spec, TorchNetwork(model, spec.inputs[0].shape))
+            load_state(model, weights, "the given mapping")
+        return Candidate(spec, TorchNetwork(model, spec.input_shape))
 
     @staticmethod
     def untrained(spec: ModelSpec, seed: int) -> Candidate:
@@ -130,7 +132,7 @@ class Candidate:
         module = self.network.module()
         load_state(rebuild(self.spec, self.edits), self.network.state(), "the candidate")
         for name, part in module.named_modules():
-            hooks = part._forward_hooks or part._forward_pre_hooks or part._backward_hooks
+            hooks = any(held for key, held in vars(part).items() if key.endswith("_hooks"))
             if hooks or hasattr(part, "parametrizations"):
                 raise CheckpointError(f"module {name!r} still has hooks or parametrizations")
         parameters = self.network.parameters()
@@ -138,6 +140,7 @@ class Candidate:
             if name not in parameters:
                 raise EncodingError(f"encoding for {name!r}, which the net does not have")
             _check_encoding(name, encoding, parameters[name])
+        _check_grids(self)
 
     def digest(self) -> str:
         """SHA-256 over tensors, spec, edits, encodings and grids; ties a report to its files."""
@@ -179,12 +182,37 @@ def _check_encoding(name: str, encoding: Encoding, parameter: NDArray[np.float32
             f"encoding of {name!r} has shape {encoding.shape}; the parameter {parameter.shape}"
         )
     decoded = encoding.project(parameter)
-    wrong = np.flatnonzero(decoded.reshape(-1) != parameter.reshape(-1))
+    # Compared as bits: 0.0 == -0.0, but their files differ.
+    wrong = np.flatnonzero(_bits(decoded) != _bits(parameter))
     if wrong.size:
         index = np.unravel_index(int(wrong[0]), parameter.shape)
         place = tuple(int(i) for i in index)
-        kind = "mask" if isinstance(encoding, Masked) else f"{Encoded.__name__.lower()} values"
+        kind = "mask" if isinstance(encoding, Masked) else "codebook"
         raise EncodingError(
-            f"{name!r} at {place}: parameter {parameter[index]!r}, {kind} give "
-            f"{decoded[index]!r}; they must be equal bit for bit"
+            f"{name!r} at {place}: the parameter is {parameter[index]!s}, its {kind} gives "
+            f"{decoded[index]!s}; they must be equal bit for bit"
         )
+
+
+def _bits(values: NDArray[np.float32]) -> NDArray[np.uint32]:
+    return np.ascontiguousarray(values, np.float32).view(np.uint32).reshape(-1)
+
+
+def _check_grids(candidate: Candidate) -> None:
+    """Grids are usable numbers, on tensors that the net has; tied ones are the same."""
+    if not candidate.activations:
+        return
+    for tensor, grid in candidate.activations.items():
+        if tensor not in candidate.network.graph.by_id:
+            raise EncodingError(f"grid for tensor '{tensor}', which the net does not have")
+        if not (2 <= grid.bits <= 16 and 0 <= grid.zero_point < 1 << grid.bits):
+            raise EncodingError(
+                f"grid of '{tensor}' is out of range: {grid}; bits 2..16, codes >= 0"
+            )
+        if not (isinstance(grid.scale, float) and 0 < np.float32(grid.scale) < np.inf):
+            raise EncodingError(f"scale of '{tensor}' is {grid.scale!r}; a float above 0 is needed")
+    for tie in candidate.ties:
+        grids = {candidate.activations[t] for t in tie if t in candidate.activations}
+        if len({(grid.scale, grid.zero_point, grid.bits) for grid in grids}) > 1:
+            names = ", ".join(sorted(map(str, tie)))
+            raise EncodingError(f"tensors {names} must share a grid, but theirs differ")

@@ -23,13 +23,15 @@ from compress.atomic import write_bytes
 from compress.candidate import ActivationQuant, Candidate, Skipped, Step, encoding_arrays
 from compress.edit import edit_from_dict, edit_to_dict, rebuild
 from compress.encoding import Encoded, Encoding, Masked
-from compress.errors import CheckpointError, EncodingError
+from compress.errors import CheckpointError, EncodingError, ExportError
 from compress.graph import TensorId
 from compress.network import TorchNetwork, load_state
 from compress.spec import ModelSpec
 
 VERSION = 1
 _KEY = "edgepress"
+# What reading well-formed JSON of the wrong content raises.
+_DAMAGE = (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError)
 
 
 def save_candidate(candidate: Candidate, path: Path) -> None:
@@ -65,8 +67,10 @@ def load_candidate(path: Path, spec: ModelSpec | None = None) -> Candidate:
         if raw["version"] != VERSION:
             raise CheckpointError(f"{path} has version {raw['version']}; {VERSION} is readable")
         return restore(raw, arrays, spec, str(path))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except _DAMAGE as error:
         raise CheckpointError(f"{path} is damaged: {error!r}") from error
+    except (EncodingError, ExportError) as error:  # our own, said without the file's name
+        raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
 def restore(
@@ -84,10 +88,12 @@ def restore(
     load_state(model, state, source)
     candidate = Candidate(
         spec=own,
-        network=TorchNetwork(model, own.inputs[0].shape),
+        network=TorchNetwork(model, own.input_shape),
         edits=edits,
         encodings=_encodings(arrays, source),
-        activations={TensorId.parse(t): _grid(q) for t, q in raw["activations"].items()},
+        activations={
+            TensorId.parse(t): ActivationQuant(**q) for t, q in raw["activations"].items()
+        },
         ties=tuple(frozenset(TensorId.parse(t) for t in tie) for tie in raw["ties"]),
         float_nodes=tuple(str(n) for n in raw["float_nodes"]),
         history=tuple(step_from_dict(step) for step in raw["history"]),
@@ -126,8 +132,21 @@ def read_weights(path: Path) -> dict[str, NDArray[np.generic]]:
         isinstance(v, torch.Tensor) for v in loaded.values()
     ):
         raise CheckpointError(f"{path} holds {type(loaded).__name__}; a state_dict is needed")
-    named = cast("Mapping[str, torch.Tensor]", loaded)
-    return {str(n): t.detach().cpu().numpy() for n, t in named.items()}
+    return plain_arrays(cast("Mapping[str, torch.Tensor]", loaded), str(path))
+
+
+def plain_arrays(state: Mapping[str, torch.Tensor], source: str) -> dict[str, NDArray[np.generic]]:
+    """Named tensors as arrays, half precision as float32; CheckpointError for sparse ones."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for name, tensor in state.items():
+        dense = tensor.detach().cpu()
+        try:
+            arrays[str(name)] = (dense.float() if dense.is_floating_point() else dense).numpy()
+        except (TypeError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{source}: tensor {name!r} ({dense.layout}, {dense.dtype}) is not a plain array"
+            ) from error
+    return arrays
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, NDArray[np.generic]], dict[str, str]]:
@@ -135,20 +154,13 @@ def read_safetensors(path: Path) -> tuple[dict[str, NDArray[np.generic]], dict[s
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist")
     try:
-        with safe_open(path, framework="np") as opened:
-            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        # By torch, because numpy does not know bfloat16.
+        with safe_open(path, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             metadata = dict(opened.metadata() or {})
     except (SafetensorError, TypeError, OSError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
-    halves = {n: a.astype(np.float32) for n, a in arrays.items() if a.dtype == np.float16}
-    return {**arrays, **halves}, metadata
-
-
-def _grid(raw: Mapping[str, Any]) -> ActivationQuant:
-    grid = ActivationQuant(**raw)
-    if not (0 < grid.scale < float("inf") and 0 <= grid.zero_point < 1 << grid.bits):
-        raise CheckpointError(f"activation grid {dict(raw)!r} is out of range")
-    return grid
+    return plain_arrays(tensors, str(path)), metadata
 
 
 def _encodings(arrays: Mapping[str, NDArray[Any]], source: str) -> dict[str, Encoding]:
@@ -167,6 +179,4 @@ def _encoding(parts: Mapping[str, NDArray[Any]]) -> Encoding:
     if "mask" in parts:
         return Masked(parts["mask"].astype(np.bool_))
     axis = int(parts["axis"])
-    return Encoded(
-        parts["indices"], parts["codebook"], parts["scale"], None if axis < 0 else axis
-    )
+    return Encoded(parts["indices"], parts["codebook"], parts["scale"], None if axis < 0 else axis)

@@ -8,7 +8,7 @@ names never change, and no parametrization survives.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -100,12 +100,12 @@ class Constrained:
     """`model` to train in place; `result` is the new candidate once the block has ended."""
 
     model: nn.Module
-    _result: list[Candidate] = field(default_factory=list[Candidate])
+    results: list[Candidate] = field(default_factory=list[Candidate], repr=False)
 
     @property
     def result(self) -> Candidate:
-        assert self._result, "the constrained block has not ended"
-        return self._result[0]
+        assert self.results, "the constrained block has not ended"
+        return self.results[0]
 
 
 def is_full_grid(encoding: Encoded) -> bool:
@@ -114,7 +114,7 @@ def is_full_grid(encoding: Encoded) -> bool:
 
 
 @contextmanager
-def constrained(candidate: Candidate) -> Iterator[Constrained]:
+def constrained(candidate: Candidate) -> Generator[Constrained]:
     """Give the net in train mode, its encoded parameters held to their encodings.
 
     >>> with constrained(candidate) as tuning:
@@ -135,7 +135,7 @@ def constrained(candidate: Candidate) -> Iterator[Constrained]:
         parametrize.remove_parametrizations(model.get_submodule(path), attribute)
     network = TorchNetwork(model, candidate.network.input_shape)
     tuned = replace(candidate, network=network)
-    held._result.append(tuned.with_values({}, encodings))
+    held.results.append(tuned.with_values({}, encodings))
 
 
 Bound = MaskedWeight | SharedWeight | GridWeight
@@ -157,7 +157,7 @@ def _bind(model: nn.Module, name: str, encoding: Encoding) -> Bound:
 def _original(model: nn.Module, name: str) -> torch.Tensor:
     path, _, attribute = name.rpartition(".")
     holder = cast("nn.ModuleDict", model.get_submodule(path).parametrizations)
-    return cast("torch.Tensor", cast("nn.Module", holder[attribute]).original)
+    return cast("torch.Tensor", holder[attribute].original)
 
 
 def _read(encoding: Encoding, part: Bound, original: torch.Tensor) -> Encoding:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 from torch import nn
 
@@ -27,7 +27,9 @@ class FoldedBatchNorm:
         layer = _find(model, self.layer)
         if not isinstance(layer, (nn.Conv2d, nn.Linear)):
             raise SpecError(f"edit folds into {self.layer!r}, which is no convolution or linear")
-        if layer.bias is None:
+        if not isinstance(_find(model, self.norm), (nn.BatchNorm1d, nn.BatchNorm2d)):
+            raise SpecError(f"edit folds {self.norm!r}, which is no batch norm")
+        if cast("nn.Parameter | None", layer.bias) is None:
             layer.bias = nn.Parameter(layer.weight.new_zeros(layer.weight.shape[0]))
         _replace(model, self.norm, nn.Identity())
 
@@ -50,19 +52,22 @@ _KINDS: Mapping[str, type[Edit]] = {kind.__name__: kind for kind in (FoldedBatch
 
 def factorized(layer: nn.Module, name: str, rank: int) -> nn.Sequential:
     """Two layers of inner width `rank` in place of one; the bias goes with the second."""
+    bias = getattr(layer, "bias", None) is not None
     if isinstance(layer, nn.Linear) and 1 <= rank <= min(layer.weight.shape):
-        first: nn.Module = nn.Linear(layer.in_features, rank, bias=False)
-        second: nn.Module = nn.Linear(rank, layer.out_features, bias=layer.bias is not None)
-    elif _is_pointwise(layer) and 1 <= rank <= min(layer.weight.shape[:2]):
+        return nn.Sequential(
+            nn.Linear(layer.in_features, rank, bias=False),
+            nn.Linear(rank, layer.out_features, bias=bias),
+        )
+    if is_pointwise(layer) and 1 <= rank <= min(layer.weight.shape[:2]):
         stride = (layer.stride[0], layer.stride[1])
-        first = nn.Conv2d(layer.in_channels, rank, 1, stride=stride, bias=False)
-        second = nn.Conv2d(rank, layer.out_channels, 1, bias=layer.bias is not None)
-    else:
-        raise SpecError(f"edit factorizes {name!r} at rank {rank}, which that layer cannot take")
-    return nn.Sequential(first, second)
+        return nn.Sequential(
+            nn.Conv2d(layer.in_channels, rank, 1, stride=stride, bias=False),
+            nn.Conv2d(rank, layer.out_channels, 1, bias=bias),
+        )
+    raise SpecError(f"edit factorizes {name!r} at rank {rank}, which that layer cannot take")
 
 
-def _is_pointwise(layer: nn.Module) -> Any:
+def is_pointwise(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     """True for an ungrouped, unpadded 1 x 1 convolution."""
     return (
         isinstance(layer, nn.Conv2d)
@@ -103,12 +108,14 @@ def edit_from_dict(raw: Mapping[str, Any]) -> Edit:
 
 def _find(model: nn.Module, name: str) -> nn.Module:
     try:
+        if not name:
+            raise AttributeError("no name")
         return model.get_submodule(name)
     except AttributeError as error:
         raise SpecError(f"edit names {name!r}, which the net does not have") from error
 
 
 def _replace(model: nn.Module, name: str, new: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
     _find(model, name)
+    parent, _, child = name.rpartition(".")
     setattr(_find(model, parent) if parent else model, child, new)

@@ -63,6 +63,7 @@ class Encoded:
     axis: int | None = None
 
     def __post_init__(self) -> None:
+        _check_types(self)
         channels = 1 if self.axis is None else self.indices.shape[self.axis]
         if self.codebook.ndim != 1 or not 1 <= self.codebook.size <= 1 << 16:
             raise EncodingError(f"codebook of shape {self.codebook.shape}; 1..65536 entries")
@@ -102,6 +103,15 @@ class Encoded:
         assert self.codebook.dtype == np.int8
         return self.codebook.astype(np.int8)[self.indices]
 
+    def runtime_form(self) -> tuple[NDArray[np.int8], FloatArray]:
+        """(integers, scale above zero) with the same products: runtimes refuse a negative scale.
+
+        A batch norm with a negative gamma leaves one; both signs are turned in its channels.
+        """
+        turned = self.broadcast_scale() < 0
+        integers = self.integers()
+        return np.where(turned, -integers, integers), np.abs(self.scale)
+
     def decode(self) -> FloatArray:
         """The weights, float32. Adding +0.0 turns -0.0 (zero times a negative scale) into 0.0."""
         values = self.codebook.astype(np.float32)[self.indices]
@@ -117,10 +127,27 @@ class Encoded:
         return (self.codebook == 0)[self.indices]
 
     def scaled(self, axis: int, factor: FloatArray) -> Encoded:
-        """Multiply channel i of `axis` by factor[i] without touching codes or codebook."""
+        """Multiply channel i of `axis` by factor[i] without touching codes or codebook.
+
+        Only a channel whose scale vanishes gets code 0 and scale 1: its weights are zero then.
+        """
         if self.axis not in (None, axis):
             raise EncodingError(f"scale lies on axis {self.axis}; cannot take one on axis {axis}")
-        return replace(self, scale=(self.scale * factor).astype(np.float32), axis=axis)
+        return replace(self, scale=(self.scale * factor).astype(np.float32), axis=axis).settled()
+
+    def settled(self) -> Encoded:
+        """Code 0 and scale 1 in channels whose scale is zero or subnormal.
+
+        With such a scale an int32 bias could not be expressed, and codes would hide zeros.
+        """
+        gone = np.abs(self.scale) < np.finfo(np.float32).tiny
+        return self.without(gone) if gone.any() else self
+
+    def without(self, gone: NDArray[np.bool_]) -> Encoded:
+        """Channels of the scale where `gone` become zero: code 0, scale 1."""
+        there = gone.reshape(self.broadcast_scale().shape)
+        indices = np.where(there, self.indices.dtype.type(0), self.indices)
+        return replace(self, indices=indices, scale=np.where(gone, np.float32(1), self.scale))
 
     def refit(self, parameter: FloatArray) -> Encoded:
         """Each codebook entry becomes its cluster's mean of parameter / scale; indices stay.
@@ -141,6 +168,24 @@ class Encoded:
 
 
 Encoding = Masked | Encoded
+
+_TYPES = {
+    "indices": ("uint8", "uint16"),
+    "codebook": ("float32", "int8"),
+    "scale": ("float32",),
+}
+
+
+def _check_types(encoded: Encoded) -> None:
+    """Files and users bring arrays of any type; a float index or a NaN must stop here."""
+    for part, allowed in _TYPES.items():
+        array: NDArray[np.generic] = getattr(encoded, part)
+        if array.dtype.name not in allowed:
+            raise EncodingError(f"{part} of type {array.dtype}; {' or '.join(allowed)} is needed")
+    if not (np.isfinite(encoded.codebook).all() and np.isfinite(encoded.scale).all()):
+        raise EncodingError("codebook or scale holds values that are not finite numbers")
+    if encoded.axis is not None and not 0 <= encoded.axis < encoded.indices.ndim:
+        raise EncodingError(f"scale on axis {encoded.axis}; 0..{encoded.indices.ndim - 1} or None")
 
 
 def index_dtype(codes: int) -> type[np.uint8] | type[np.uint16]:

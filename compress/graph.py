@@ -21,8 +21,13 @@ from torch import fx, nn
 from compress.errors import ExportError
 
 # Operators that hand their input through unchanged in eval mode: their output is their input.
-_ALIASES = frozenset({"contiguous", "dropout", "clone", "detach", "alias", "to", "lift_fresh_copy"})
-_TEXT = re.compile(r"^(?P<module>[^/]*)/(?P<operator>\w+)#(?P<occurrence>\d+)(:(?P<output>\d+))?$")
+_ALIASES = frozenset(
+    {"alias", "clone", "contiguous", "detach", "to", "lift_fresh_copy"}
+    | {"dropout", "feature_dropout", "alpha_dropout"}
+)
+_TEXT = re.compile(
+    r"(?P<module>[^/]*)/(?P<operator>\w+)#(?P<occurrence>[0-9]{1,9})(:(?P<output>[0-9]{1,9}))?"
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -44,7 +49,7 @@ class TensorId:
     @staticmethod
     def parse(text: str) -> TensorId:
         """The inverse of str()."""
-        match = _TEXT.match(text)
+        match = _TEXT.fullmatch(text)
         if match is None:
             raise ExportError(f"{text!r} is no tensor name; the form is 'module/operator#0[:0]'")
         output = match["output"]
@@ -115,7 +120,7 @@ def trace(module: nn.Module, shape: tuple[int, ...]) -> Graph:
     except Exception as error:  # torch.export raises many types, none documented
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise ExportError(f"torch.export cannot trace {type(module).__name__}: {reason}") from error
-    program = cast("fx.GraphModule", exported.module(check_guards=False))
+    program = exported.module(check_guards=False)
     return _name_tensors(program, dynamic)
 
 
@@ -236,7 +241,8 @@ class GraphRunner(fx.Interpreter):
             return super().run_node(n)
         value: Any = None
         if self._compute is not None and n.op == "call_function":
-            args, _ = self.fetch_args_kwargs_from_env(n)
+            args, kwargs = self.fetch_args_kwargs_from_env(n)
+            assert not kwargs or "weight" not in _parameters(n), "exported layers have no keywords"
             value = self._compute(tensor, n, args)
         if value is None:
             value = super().run_node(n)

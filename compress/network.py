@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol
@@ -70,11 +70,14 @@ class TorchNetwork:
     def with_parameters(self, changed: Mapping[str, FloatArray]) -> TorchNetwork:
         """A new network with some tensors replaced; names and shapes must fit."""
         fresh = TorchNetwork(self._module, self.input_shape)
-        own = dict(fresh._module.named_parameters())
-        own.update(fresh._module.named_buffers())
+        own: dict[str, torch.Tensor] = {
+            **dict(fresh._module.named_parameters()),
+            **dict(fresh._module.named_buffers()),
+        }
         for name, value in changed.items():
             assert own[name].shape == value.shape, (name, own[name].shape, value.shape)
-            own[name].data = torch.from_numpy(np.array(value, copy=True))
+            # In the tensor's own type: a float64 parameter would make the next pass fail.
+            own[name].data = torch.from_numpy(np.array(value)).to(own[name].dtype)
         return fresh
 
     def layers(self) -> tuple[LayerInfo, ...]:
@@ -94,8 +97,8 @@ class TorchNetwork:
     def predict(self, batch: FloatArray) -> FloatArray:
         """float32 (N, C, H, W) -> float32 outputs, in blocks of at most 256 images."""
         with torch.inference_mode():
-            blocks = [_array(self._module(block)) for block in _blocks(batch, BATCH)]
-        return np.concatenate(blocks)
+            parts = [_array(self._module(block)) for block in blocks(batch, BATCH)]
+        return np.concatenate(parts)
 
     def activations(self, batch: FloatArray) -> dict[TensorId, FloatArray]:
         """Every named tensor for `batch`; the caller keeps the batch small."""
@@ -107,13 +110,16 @@ class TorchNetwork:
 
         size = BATCH if self.graph.dynamic_batch else 1
         with torch.inference_mode():
-            for block in _blocks(batch, size):
+            for block in blocks(batch, size):
                 GraphRunner(self.graph, keep).run(block)
         return {tensor: np.concatenate(parts) for tensor, parts in found.items()}
 
 
 def load_state(module: nn.Module, state: Mapping[str, NDArray[np.generic]], source: str) -> None:
-    """Load `state` into `module` strictly; the first difference is one CheckpointError line."""
+    """Load `state` into `module` strictly; the first difference is one CheckpointError line.
+
+    So is a tensor with NaN or infinity in it: a diverged training must not travel on as a net.
+    """
     own = module.state_dict()
     for name in sorted(set(own) | set(state)):
         if name not in state:
@@ -125,6 +131,11 @@ def load_state(module: nn.Module, state: Mapping[str, NDArray[np.generic]], sour
                 f"{source}: tensor {name!r} has shape {state[name].shape}; "
                 f"the net needs {tuple(own[name].shape)}"
             )
+        if state[name].dtype.kind not in "biuf" or not np.isfinite(state[name]).all():
+            raise CheckpointError(
+                f"{source}: tensor {name!r} ({state[name].dtype}) holds values that are not finite "
+                f"numbers; use weights from before the training diverged"
+            )
     # numpy gives scalars (num_batches_tracked) as 0-d arrays, which from_numpy accepts as such.
     tensors = {n: torch.from_numpy(np.array(v, copy=True)) for n, v in state.items()}
     module.load_state_dict(tensors, strict=True)
@@ -134,9 +145,10 @@ def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
     return np.array(tensor.detach().cpu().numpy(), copy=True)
 
 
-def _blocks(batch: FloatArray, size: int) -> list[torch.Tensor]:
-    whole = torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32))
-    return list(whole.split(size)) if len(whole) else [whole]
+def blocks(batch: FloatArray, size: int) -> Iterator[torch.Tensor]:
+    """Copies of at most `size` images each (at least one block): a net may work in place."""
+    for start in range(0, max(1, len(batch)), size):
+        yield torch.from_numpy(np.array(batch[start : start + size], np.float32, order="C"))
 
 
 def _layer_info(name: str, layer: nn.Conv2d | nn.Linear, *, last: bool) -> LayerInfo:

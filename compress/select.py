@@ -17,6 +17,9 @@ def select(
     A pattern is a layer name with wildcards ('features.*') or a role ('depthwise'). A pattern that
     matches nothing is a RangeError that lists the layers: a misspelt name must not pass silently.
     """
+    for given in (include, exclude):
+        if isinstance(given, str):  # its letters would be taken for patterns, '*' among them
+            raise RangeError(f"layer patterns {given!r}: give a sequence, ({given!r},)")
     for pattern in (*include, *exclude):
         if pattern != "*" and not any(matches(layer, pattern) for layer in layers):
             names = ", ".join(layer.name for layer in layers)

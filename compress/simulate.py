@@ -9,7 +9,7 @@ float32 on grid values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import fx
 from compress.candidate import ActivationQuant, Candidate
 from compress.encoding import Encoded
 from compress.graph import GraphRunner, TensorId, TensorNode
-from compress.network import BATCH
+from compress.network import BATCH, blocks
 
 FloatArray = NDArray[np.float32]
 
@@ -59,10 +59,11 @@ class Simulation:
         parts = list(self._blocks(batch, None))
         return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
-    def _blocks(self, batch: FloatArray, wanted: set[TensorId] | None) -> Any:
+    def _blocks(
+        self, batch: FloatArray, wanted: set[TensorId] | None
+    ) -> Iterator[dict[TensorId, FloatArray]]:
         graph = self.candidate.network.graph
-        whole = torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32))
-        for block in whole.split(BATCH if graph.dynamic_batch else 1):
+        for block in blocks(batch, BATCH if graph.dynamic_batch else 1):
             kept: dict[TensorId, FloatArray] = {}
 
             def visit(
@@ -93,8 +94,9 @@ class Simulation:
 def integer_weight(candidate: Candidate, node: TensorNode) -> Encoded | None:
     """The node's weight where it is on an integer grid with output-channel (or one) scale."""
     encoding = candidate.encodings.get(node.parameters.get("weight", ""))
-    on_integers = isinstance(encoding, Encoded) and encoding.on_integers
-    return encoding if on_integers and isinstance(encoding, Encoded) else None
+    if isinstance(encoding, Encoded) and encoding.on_integers and encoding.axis in (None, 0):
+        return encoding
+    return None
 
 
 def _integer_layer(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 OWN_BUILDERS = "compress.models."
+# A file's input shape is allocated for tracing: no more than 1 GB of it.
+MAX_ELEMENTS = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,21 @@ class Preprocess:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
 
+    def __post_init__(self) -> None:
+        sizes = self.resize if isinstance(self.resize, tuple) else (self.resize,)
+        checks = {
+            "resize": len(sizes) in (1, 2) and all(s is None or s > 0 for s in sizes),
+            "crop": self.crop is None or self.crop > 0,
+            "interpolation": self.interpolation in ("nearest", "bilinear", "bicubic"),
+            "channel_order": self.channel_order in ("RGB", "BGR", "GREY"),
+            "scale": math.isfinite(self.scale),
+            "mean": all(math.isfinite(m) for m in self.mean),
+            "std": all(math.isfinite(s) and s > 0 for s in self.std),
+        }
+        for name, good in checks.items():
+            if not good:
+                raise SpecError(f"preprocessing has {name}={getattr(self, name)!r}")
+
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 (N, H, W) or (N, H, W, C), channels in `channel_order` -> float32 (N, C, H, W)."""
         images = pixels[..., np.newaxis] if pixels.ndim == 3 else pixels
@@ -75,6 +93,13 @@ class ModelSpec:
         """The builder's function name: 'lenet5'."""
         return self.builder.rpartition(":")[2]
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of the one input, batch first; nets with several are not supported."""
+        if len(self.inputs) != 1:
+            raise SpecError(f"{self.builder!r} has {len(self.inputs)} inputs; exactly 1 is needed")
+        return self.inputs[0].shape
+
     def build(self) -> nn.Module:
         """The empty net, in eval mode; random where the builder initialises at random."""
         module_name, separator, function = self.builder.partition(":")
@@ -83,7 +108,7 @@ class ModelSpec:
         try:
             builder = getattr(importlib.import_module(module_name), function)
             net = builder(**self.kwargs)
-        except (ImportError, AttributeError, TypeError) as error:
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
             raise SpecError(f"builder {self.builder!r} cannot build the net: {error}") from error
         if not hasattr(net, "state_dict"):
             raise SpecError(f"builder {self.builder!r} gives {type(net).__name__}, not a module")
@@ -105,7 +130,7 @@ class ModelSpec:
                 classes=tuple(str(c) for c in raw["classes"]),
                 preprocess=_preprocess(raw["preprocess"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise SpecError(f"model specification is damaged: {error!r}") from error
         if not trusted and not _is_own(spec.builder):
             raise SpecError(
@@ -125,7 +150,11 @@ def _is_own(builder: str) -> bool:
 
 def _tensor_spec(raw: Mapping[str, Any]) -> TensorSpec:
     shape = tuple(int(n) for n in raw["shape"])
-    return TensorSpec(str(raw["name"]), shape, str(raw["dtype"]), raw["layout"])
+    if not all(1 <= n <= MAX_ELEMENTS for n in shape) or math.prod(shape) > MAX_ELEMENTS:
+        raise SpecError(f"input of shape {shape}; 1 to {MAX_ELEMENTS} elements are allowed")
+    if raw["dtype"] != "float32" or raw["layout"] not in ("NCHW", "NHWC", "NC"):
+        raise SpecError(f"input of type {raw['dtype']!r}, layout {raw['layout']!r}")
+    return TensorSpec(str(raw["name"]), shape, "float32", raw["layout"])
 
 
 def _preprocess(raw: Mapping[str, Any]) -> Preprocess:

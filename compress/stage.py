@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
@@ -16,7 +16,7 @@ import numpy as np
 from compress.atomic import sweep
 from compress.candidate import Candidate, Skipped, Step
 from compress.checkpoint import load_candidate, save_candidate
-from compress.errors import StageOrderError
+from compress.errors import CheckpointError, StageOrderError
 from compress.task import Task
 
 _VERSIONED = ("edgepress", "torch", "numpy", "scikit-learn")
@@ -46,10 +46,12 @@ def stage_name(stage: Stage) -> str:
 def refuse_encoded(stage: Stage, candidate: Candidate) -> None:
     """A structure stage works on dense float nets only; this one rule replaces a scheduler."""
     if candidate.encodings or candidate.activations:
-        last = candidate.history[-1].stage if candidate.history else "an earlier stage"
+        encoded = min(candidate.encodings, default="the activations")
+        earlier = ", ".join(step.stage for step in candidate.history) or "none recorded"
         raise StageOrderError(
-            f"{stage_name(stage)} changes the net's structure, but {last} has already encoded its "
-            f"values; put {stage_name(stage)} before pruning, sharing and quantization"
+            f"{stage_name(stage)} changes the net's structure, but {encoded} is already encoded "
+            f"(stages so far: {earlier}); put {stage_name(stage)} before pruning, sharing and "
+            f"quantization"
         )
 
 
@@ -69,13 +71,13 @@ def run(
     whose last Step is the stage's.
     """
     for position, stage in enumerate(stages):
-        key = _resume_key(candidate, stage, task)
         path = None
         if folder is not None:
             sweep(folder)
+            key = _resume_key(candidate, stage, task)
             path = folder / f"{position:02d}-{stage_name(stage)}-{key[:16]}.safetensors"
         if path is not None and resume and path.is_file():
-            candidate = load_candidate(path, candidate.spec)
+            candidate = _read_back(candidate, path)
         else:
             candidate = _apply(candidate, stage, task, path)
         if report is not None:
@@ -96,7 +98,7 @@ def _apply(candidate: Candidate, stage: Stage, task: Task, path: Path | None) ->
         seconds=round(seconds, 3),
         touched=result.touched,
         skipped=result.skipped,
-        metrics=dict(task.evaluate(result.candidate.predict)),
+        metrics={k: float(v) for k, v in task.evaluate(result.candidate.predict).items()},
         parameters=sum(p.size for p in parameters.values()),
         nonzeros=sum(int(np.count_nonzero(p)) for p in parameters.values()),
         digest=result.candidate.digest(),
@@ -110,7 +112,22 @@ def _apply(candidate: Candidate, stage: Stage, task: Task, path: Path | None) ->
     return done
 
 
+def _read_back(candidate: Candidate, path: Path) -> Candidate:
+    """The checkpoint's result; the steps before it are this run's own."""
+    found = load_candidate(path, candidate.spec)
+    if not found.history or found.history[-1].digest != found.digest():
+        raise CheckpointError(f"{path} is not what its step recorded; delete it and run again")
+    return replace(found, history=(*candidate.history, found.history[-1]))
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a checkout on the path, not installed
+        return "source"
+
+
 def _resume_key(candidate: Candidate, stage: Stage, task: Task) -> str:
-    versions = {name: version(name) for name in _VERSIONED}
+    versions = {name: _version(name) for name in _VERSIONED}
     parts = [candidate.digest(), repr(stage), task.fingerprint, task.seed, versions]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

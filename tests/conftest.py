@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 from tests.digits import Trained, trained
 from tests.nets import digits_branch_spec, digits_plain_spec, digits_residual_spec
+
+# No deadline for one example: the time it takes says how busy the machine is.
+settings.register_profile("edgepress", deadline=None)
+settings.load_profile("edgepress")
 
 
 @pytest.fixture(scope="session")

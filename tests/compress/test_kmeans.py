@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
@@ -61,14 +61,12 @@ def test_partition_is_optimal(pairs: list[tuple[int, int]], data: st.DataObject)
     assert cost(found) <= best + 1e-9
 
 
-@settings(deadline=None)
 @given(st.lists(small_floats, min_size=1, max_size=10), st.integers(1, 5))
 def test_optimal_is_optimal(values: list[float], k: int) -> None:
     found = cluster(np.array(values, np.float32), k)
     assert found.inertia <= least_inertia(values, k) * (1 + 1e-5) + 1e-9
 
 
-@settings(deadline=None)
 @given(
     st.lists(small_floats, min_size=1, max_size=60), st.integers(1, 12), st.sampled_from(METHODS)
 )

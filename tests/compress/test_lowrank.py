@@ -21,7 +21,7 @@ def with_values(m: int, n: int, values: list[float], seed: int = 0) -> NDArray[n
     return ((left * values) @ right.T).astype(np.float32)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
 def test_full_rank_gives_the_weight_back(m: int, n: int, seed: int) -> None:
     weight = normal(m, n, seed)
@@ -82,7 +82,7 @@ def test_rank_for_energy() -> None:
     assert rank_for_energy(np.zeros((4, 4), np.float32), 0.9) == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 12), st.integers(1, 12), st.floats(0.01, 0.999), st.integers(0, 99))
 def test_rank_for_energy_is_the_least(m: int, n: int, energy: float, seed: int) -> None:
     weight = normal(m, n, seed)

@@ -1,0 +1,129 @@
+"""The ranges of a net's activations over calibration batches, seen one block at a time.
+
+"minmax" keeps the true least and greatest value of each tensor; "percentile" cuts the same share
+off both tails, by a histogram over that range in a second pass (Wu et al., arXiv:2004.09602,
+section 5.1, as onnxruntime's percentile calibrator does). Memory does not grow with the batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from compress.errors import TaskError
+from compress.graph import Graph, GraphRunner, TensorId
+from compress.network import blocks
+from compress.task import Batch, Calibration
+
+# Few pictures at a time: every tensor of a block may be alive at once.
+BLOCK = 16
+BINS = 8192
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """Shows every floating tensor of the net for every calibration batch.
+
+    `asker` is the stage that wants to know, for its errors; `shape` the net's input shape.
+    """
+
+    graph: Graph
+    calibration: Calibration
+    shape: tuple[int, ...]
+    asker: str
+
+    def minmax(self) -> dict[TensorId, Range]:
+        """(least, greatest) value of each tensor; TaskError for a batch that cannot be used."""
+        found: dict[TensorId, Range] = {}
+
+        def see(number: int, tensor: TensorId, value: torch.Tensor) -> None:
+            low, high = (float(v) for v in torch.aminmax(value))
+            if not (np.isfinite(low) and np.isfinite(high)):  # NaN and infinity both show here
+                raise TaskError(
+                    f"{self.asker}: calibration batch {number} gives NaN or infinity in tensor "
+                    f"'{tensor}'; check the batch's values and the net's weights"
+                )
+            old = found.get(tensor, (low, high))
+            found[tensor] = (min(low, old[0]), max(high, old[1]))
+
+        self._run(see)
+        return found
+
+    def percentile(self, percent: float) -> dict[TensorId, Range]:
+        """As `minmax`, with (100 - percent) / 2 % of the values cut off at both ends."""
+        ranges = self.minmax()
+        counts = {tensor: np.zeros(BINS, np.float64) for tensor in ranges}
+
+        def see(number: int, tensor: TensorId, value: torch.Tensor) -> None:
+            del number
+            low, high = ranges[tensor]
+            if low < high:
+                counts[tensor] += torch.histc(value, BINS, low, high).double().numpy()
+
+        self._run(see)
+        cut = (100 - percent) / 200
+        return {tensor: _trimmed(r, counts[tensor], cut) for tensor, r in ranges.items()}
+
+    def _run(self, see: Callable[[int, TensorId, torch.Tensor], None]) -> None:
+        size = BLOCK if self.graph.dynamic_batch else 1
+        for number, batch in self._batches():
+
+            def visit(tensor: TensorId, value: torch.Tensor, n: int = number) -> torch.Tensor:
+                if value.is_floating_point():
+                    see(n, tensor, value)
+                return value
+
+            with torch.inference_mode():
+                for block in blocks(batch, size):
+                    GraphRunner(self.graph, visit).run(block)
+
+    def _batches(self) -> Iterator[tuple[int, Batch]]:
+        """Numbered from 1; one TaskError line for the first that does not fit the net."""
+        given = cast("Iterable[object]", self.calibration())
+        number = 0
+        for number, batch in enumerate(given, 1):
+            wanted = ("N", *self.shape[1:])
+            if not isinstance(batch, np.ndarray):
+                kind = type(batch).__name__
+                raise TaskError(
+                    f"{self.asker}: calibration batch {number} is a {kind}; "
+                    f"a float32 array of shape {_text(wanted)} is needed"
+                )
+            array = cast("NDArray[np.float32]", batch)
+            fits = array.ndim == len(wanted) and array.shape[1:] == self.shape[1:] and len(array)
+            if not fits or array.dtype != np.float32:
+                raise TaskError(
+                    f"{self.asker}: calibration batch {number} is {array.dtype} of shape "
+                    f"{_text(array.shape)}; tensor '/input#0' needs float32 of {_text(wanted)}, "
+                    f"N >= 1"
+                )
+            yield number, array
+        if number == 0:
+            raise TaskError(
+                f"{self.asker}: task.calibration() gave no batches; give at least one, anew at "
+                f"each call"
+            )
+
+
+def _trimmed(whole: Range, counts: NDArray[np.float64], cut: float) -> Range:
+    """The range without the share `cut` of the values at each end, to a bin's width."""
+    low, high = whole
+    total = float(counts.sum())
+    if total == 0:
+        return whole
+    edges = np.linspace(low, high, BINS + 1)
+    below = np.cumsum(counts)
+    first = int(np.searchsorted(below, cut * total, side="right"))
+    last = int(np.searchsorted(below, total - cut * total, side="left"))
+    return max(low, float(edges[first])), min(high, float(edges[last + 1]))
+
+
+def _text(shape: tuple[object, ...]) -> str:
+    return "(" + ", ".join(str(n) for n in shape) + ")"

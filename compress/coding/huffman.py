@@ -5,32 +5,20 @@ Dally, "Deep Compression", ICLR 2016 (arXiv:1510.00149), section 4. A code is ca
 follows from its lengths alone: words of a length are consecutive numbers in the order of the
 symbols, and shorter words come first. So only the lengths are stored.
 
-A body (`encode`, `decode`) is `lanes` bit streams, one after the other without a gap, most
-significant bit first. Lane j holds symbols j, j + lanes, j + 2 * lanes, ...: all lanes are
-decoded in lock-step, and each step yields consecutive symbols. With more than one lane the body
-begins with a directory, the bit lengths of all lanes but the last: varint(the least of them),
-one byte b, then each length minus the least in b bits, padded to a byte.
-
+A body (`encode`, `decode`) is the code words of all symbols, interleaved as lanes.py says.
 A stream (`pack`, `unpack`) is the code's lengths (code_table.py), then a body. Nothing else is
 stored: the count of symbols and the size of the alphabet are the caller's to know.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.coding.bits import (
-    CodeSink,
-    check_padding,
-    pack_uints,
-    read_varint,
-    unpack_uints,
-    write_varint,
-)
 from compress.coding.code_table import lengths_problem, read_table, table_bytes, write_table
+from compress.coding.lanes import Symbols, canonical_order, read_lanes, write_lanes
 from compress.coding.package_merge import MAX_LENGTH, code_lengths
 from compress.errors import ContainerError, RangeError
 
@@ -47,15 +35,8 @@ __all__ = [
     "unpack",
 ]
 
-Symbols: TypeAlias = NDArray[np.uint8 | np.uint16]
-
 MAX_ALPHABET = 1 << 16
-# Part of the format. More lanes decode faster and cost about 9 bits each: less than
-# 0.1 % of a stream of 4-bit symbols.
-_LANE_SYMBOLS = 4096
-_ENCODE_BLOCK = 1 << 17
 _COUNT_BLOCK = 1 << 20
-_WINDOW_BITS = 57  # of a 64-bit read at a whole byte, at least these are left to decode
 
 
 def canonical_codes(lengths: NDArray[np.uint8]) -> NDArray[np.uint32]:
@@ -66,7 +47,7 @@ def canonical_codes(lengths: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """
     if problem := lengths_problem(lengths):
         raise RangeError(f"code lengths are no prefix code: {problem}")
-    order, widths = _canonical_order(lengths)
+    order, widths = canonical_order(lengths)
     spans = 1 << (MAX_LENGTH - widths)
     codes = np.zeros(lengths.size, np.uint32)
     codes[order] = (np.cumsum(spans) - spans) >> (MAX_LENGTH - widths)
@@ -85,31 +66,15 @@ def encode(symbols: NDArray[np.integer[Any]], lengths: NDArray[np.uint8]) -> byt
 def _encode(
     symbols: NDArray[np.integer[Any]], lengths: NDArray[np.uint8], counts: NDArray[np.int64]
 ) -> bytes:
-    codes = canonical_codes(lengths).astype(np.uint64)
+    codes = canonical_codes(lengths)
     if np.any((counts > 0) & (lengths == 0)):
         raise RangeError(
             "symbols include one without a code word: make the lengths from their counts"
         )
     if symbols.size == 0 or np.count_nonzero(lengths) == 1:
         return b""
-    sink = CodeSink(int(counts @ lengths.astype(np.int64)))
-    word_bits = lengths.astype(np.uint64)
-    lanes, rows, longer = _shape(symbols.size)
-    grid = symbols[: rows * lanes].reshape(rows, lanes)
-    tail = np.zeros(lanes, symbols.dtype)
-    tail[:longer] = symbols[rows * lanes :]
-    sizes = np.empty(lanes, np.int64)
-    step = max(1, _ENCODE_BLOCK // (rows + 1))
-    for low in range(0, lanes, step):
-        part = slice(low, min(low + step, lanes))
-        block = np.concatenate([grid[:, part], tail[None, part]]).T.astype(np.intp, order="C")
-        widths = word_bits.take(block)
-        words = codes.take(block)
-        widths[max(0, longer - low) :, -1] = 0  # the lanes that are a symbol shorter
-        words[max(0, longer - low) :, -1] = 0
-        sink.append(words.ravel(), widths.ravel())
-        sizes[part] = widths.sum(axis=1)
-    return _write_directory(sizes[:-1]) + sink.to_bytes()
+    total_bits = int(counts @ lengths.astype(np.int64))
+    return write_lanes(symbols, codes, lengths, total_bits)
 
 
 def decode(body: bytes | memoryview, lengths: NDArray[np.uint8], count: int) -> Symbols:
@@ -141,16 +106,7 @@ def decode(body: bytes | memoryview, lengths: NDArray[np.uint8], count: int) -> 
         raise ContainerError(
             f"coded stream is damaged: {count} symbols and no code word; get the file again"
         )
-    starts, offset = _read_directory(body, lengths, count)
-    symbols: Symbols = np.empty(count, kind)
-    ends = _decode_lanes(body[offset:], starts, lengths, symbols)
-    if not np.array_equal(ends[:-1], starts[1:]):
-        raise ContainerError(
-            "coded stream is damaged: a lane does not end where the next one starts; "
-            "get the file again"
-        )
-    check_padding(body[offset:], int(ends[-1]))
-    return symbols
+    return read_lanes(body, lengths, count)
 
 
 def pack(symbols: NDArray[np.integer[Any]], alphabet: int) -> bytes:
@@ -204,106 +160,6 @@ def packed_bytes(counts: NDArray[np.integer[Any]]) -> int:
     lengths = code_lengths(counts)
     bits = int(counts @ lengths.astype(np.int64)) if np.count_nonzero(lengths) > 1 else 0
     return table_bytes(lengths) + (bits + 7) // 8
-
-
-def _shape(count: int) -> tuple[int, int, int]:
-    """(lanes, symbols that every lane has, lanes that have one more)."""
-    lanes = -(-count // _LANE_SYMBOLS)
-    return lanes, count // lanes, count % lanes
-
-
-def _canonical_order(lengths: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The symbols that have a word, in the order of the words, and the bits of each."""
-    order = np.argsort(lengths, kind="stable")
-    order = order[lengths.size - np.count_nonzero(lengths) :]
-    return order, lengths[order].astype(np.int64)
-
-
-def _write_directory(sizes: NDArray[np.int64]) -> bytes:
-    if sizes.size == 0:
-        return b""
-    least = int(sizes.min())
-    width = int(sizes.max() - least).bit_length()
-    return write_varint(least) + bytes([width]) + pack_uints(sizes - least, width)
-
-
-def _read_directory(
-    body: bytes | memoryview, lengths: NDArray[np.uint8], count: int
-) -> tuple[NDArray[np.int64], int]:
-    """(first bit of each lane, byte at which lane 0 starts).
-
-    Checked against the shortest and longest words that the lanes could hold.
-    """
-    lanes, rows, longer = _shape(count)
-    shortest, longest = int(lengths[lengths > 0].min()), int(lengths.max())
-    if count * shortest > 8 * len(body):
-        raise ContainerError(
-            f"coded stream is cut off: {count} symbols take at least {count * shortest} bits, "
-            f"found {8 * len(body)}; get the file again"
-        )
-    offset = 0
-    sizes = np.zeros(lanes, np.int64)
-    if lanes > 1:
-        least, offset = read_varint(body, 0)
-        width = body[offset] if offset < len(body) else 255
-        # No lane is longer than the words allow, so neither number can be greater.
-        if width > 16 or least > (rows + 1) * longest:
-            raise ContainerError("lane directory is damaged: too long a lane; get the file again")
-        end = offset + 1 + ((lanes - 1) * width + 7) // 8
-        sizes[:-1] = unpack_uints(body[offset + 1 : end], width, lanes - 1)
-        sizes[:-1] += least
-        offset = end
-    starts = np.cumsum(sizes) - sizes
-    sizes[-1] = 8 * (len(body) - offset) - starts[-1]
-    symbols = np.full(lanes, rows, np.int64)
-    symbols[:longer] += 1
-    room = symbols * longest
-    room[-1] += 7  # padding
-    if np.any(sizes < symbols * shortest) or np.any(sizes > room):
-        raise ContainerError(
-            f"coded stream is damaged: {len(body) - offset} bytes of code words and lanes do not "
-            f"fit {count} symbols of {shortest} to {longest} bits; get the file again"
-        )
-    return starts, offset
-
-
-def _decode_lanes(
-    words: bytes | memoryview,
-    starts: NDArray[np.int64],
-    lengths: NDArray[np.uint8],
-    symbols: Symbols,
-) -> NDArray[np.int64]:
-    """Fill `symbols` and give the bit at which each lane ended. Any bits decode to something."""
-    order, widths = _canonical_order(lengths)
-    longest = int(widths[-1])
-    spans = 1 << (longest - widths)
-    symbol_table = np.repeat(order.astype(symbols.dtype), spans)
-    width_table = np.repeat(widths.astype(np.uint64), spans)
-    lanes, rows, longer = _shape(symbols.size)
-    # A lane that lies about its start may run on to here, but never further.
-    slack = ((rows + 1) * longest + 7) // 8 + 8
-    padded = np.concatenate([np.frombuffer(words, np.uint8), np.zeros(slack, np.uint8)])
-    windows: NDArray[np.uint64] = np.ndarray(
-        (padded.size - 7,), np.dtype("<u8"), padded.data, 0, (1,)
-    )
-    shift = np.uint64(64 - longest)
-    positions = starts.astype(np.uint64)
-    reads = _WINDOW_BITS // longest
-    rounds = [(row, min(reads, rows - row), lanes) for row in range(0, rows, reads)]
-    if longer:
-        rounds.append((rows, 1, longer))
-    for row, steps, active in rounds:
-        position = positions[:active]
-        window = windows[(position >> np.uint64(3)).view(np.int64)].byteswap()
-        window <<= position & np.uint64(7)
-        for start in range(row * lanes, (row + steps) * lanes, lanes):
-            index = (window >> shift).view(np.int64)
-            # "clip" never clips here; it spares a copy of the output that "raise" makes.
-            symbol_table.take(index, out=symbols[start : start + active], mode="clip")
-            taken = width_table.take(index, mode="clip")
-            window <<= taken
-            position += taken
-    return positions.view(np.int64)
 
 
 def _check_alphabet(alphabet: int) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import tracemalloc
 
 import numpy as np
@@ -57,6 +58,18 @@ def test_golden_stream() -> None:
     assert bits_of(pack(symbols, 4)) == table + "0000" + "1010" + "110111" + "00"
     assert pack(symbols, 4) == bytes.fromhex("5cc80adc")
     assert unpack(bytes.fromhex("5cc80adc"), 8, 4).tolist() == symbols.tolist()
+
+
+def test_golden_lanes() -> None:
+    """Other bytes here are another format: bump the container's version."""
+    numbers = np.arange(20_000)
+    symbols = (numbers * numbers // 7 % 64 & numbers % 61).astype(np.uint8)
+    data = pack(symbols, 64)
+    assert len(data) == 10766
+    assert (
+        hashlib.sha256(data).hexdigest()
+        == "22f480e7d6700670b19276b4755c6dedced84f173fb5d33337592090883cb4dd"
+    )
 
 
 def test_words_that_fill_the_last_byte() -> None:

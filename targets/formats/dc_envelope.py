@@ -1,12 +1,12 @@
-"""The Deep Compression container's envelope: a safetensors file of four byte arrays.
+"""The Deep Compression container's envelope: a safetensors file of up to four byte arrays.
 
-    about    deflated canonical JSON: version, spec, edits, grids of activations, settings
-    index    deflated: one record for each tensor, sorted by name (dc_tensor.py)
-    payload  the tensors' bytes, in the index's order
+    about    deflated canonical JSON: version, spec, edits, grids of activations, settings, digest
+    index    deflated: one record for each tensor, sorted by name (dc_record.py)
+    payload  the tensors' bytes, in the index's order (dc_tensor.py)
     graph    optional: an .onnx without its weights, deflated (dc_skeleton.py)
 
-safetensors brings no pickle and validated offsets. Equal candidates give equal bytes. This module
-needs numpy and safetensors, not torch: `read_state` decodes every tensor.
+safetensors brings no pickle and validated offsets. Equal candidates give equal bytes (with the
+same zlib). This module needs numpy and safetensors, not torch: `read_state` decodes every tensor.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,36 +25,39 @@ from safetensors.numpy import load, save
 
 from compress.atomic import write_bytes
 from compress.encoding import Encoding
-from compress.errors import ContainerError
-from targets.formats.dc_tensor import (
-    MAX_ELEMENTS,
-    Record,
-    decode_tensor,
-    encode_tensor,
-    read_record,
-    write_record,
-)
+from compress.errors import ContainerError, ExportError
+from targets.formats.dc_record import MAX_ELEMENTS, Record, read_record, write_record
+from targets.formats.dc_tensor import decode_tensor, encode_tensor
 
+# Goes up with any change of what is written, so that a golden file's bytes stay true.
 VERSION = 1
-_LIMIT_BYTES = 64 << 20  # of what is inflated: about, index, graph
-_PARTS = ("about", "index", "payload")
+MAX_TENSORS = 1 << 16
+# Bytes after inflating. 'about' and 'index' become Python objects of many times their size.
+LIMITS = {"about": 4 << 20, "index": 4 << 20, "graph": 16 << 20}
+_NEEDED = {"about", "index", "payload"}
+_LONGEST_MESSAGE = 300
 
 
 @dataclass(frozen=True, eq=False)
 class Container:
-    """A container's parts, read and bounded but not yet decoded."""
+    """A container's parts, read and bounded but not yet decoded. `source` is the file's path."""
 
+    source: str
     about: Mapping[str, Any]
     records: tuple[Record, ...]
     payload: memoryview
     graph: bytes | None
+    part_bytes: Mapping[str, int]
 
     def decode(self) -> Iterator[tuple[str, NDArray[Any], Encoding | None]]:
         """(name, array, encoding) of each tensor in turn: one is decoded at a time."""
         offset = 0
         for record in self.records:
             end = offset + record.payload_bytes
-            yield (record.name, *decode_tensor(record, self.payload[offset:end]))
+            try:
+                yield (record.name, *decode_tensor(record, self.payload[offset:end]))
+            except ContainerError as error:
+                raise amiss(self.source, error) from error
             offset = end
 
 
@@ -64,16 +67,24 @@ def write_container(
     tensors: Mapping[str, tuple[NDArray[Any], Encoding | None]],
     graph: bytes | None = None,
 ) -> None:
-    """Write `path` whole or not at all; equal arguments give equal bytes."""
+    """Write `path` whole or not at all; equal arguments give equal bytes.
+
+    Raises ExportError for what `read_container` would refuse.
+    """
     coded = [encode_tensor(name, *tensors[name]) for name in sorted(tensors)]
-    text = json.dumps({**about, "container": VERSION}, sort_keys=True, separators=(",", ":"))
+    elements = sum(record.size for record, _ in coded)
+    if len(coded) > MAX_TENSORS or elements > MAX_ELEMENTS:
+        raise ExportError(
+            f"{len(coded)} tensors of {elements:,} elements do not fit a container: at most "
+            f"{MAX_TENSORS:,} and {MAX_ELEMENTS:,}"
+        )
     parts = {
-        "about": zlib.compress(text.encode(), 9),
-        "index": zlib.compress(b"".join(write_record(record) for record, _ in coded), 9),
+        "about": _deflate(canonical({**about, "container": VERSION}).encode(), "about"),
+        "index": _deflate(b"".join(write_record(record) for record, _ in coded), "index"),
         "payload": b"".join(payload for _, payload in coded),
     }
     if graph is not None:
-        parts["graph"] = zlib.compress(graph, 9)
+        parts["graph"] = _deflate(graph, "graph")
     arrays = {name: np.frombuffer(data, np.uint8) for name, data in parts.items()}
     write_bytes(path, save(arrays))
 
@@ -81,21 +92,11 @@ def write_container(
 def read_container(path: Path) -> Container:
     """Read and bound a container. Raises ContainerError, one line, for anything amiss."""
     if not path.is_file():
-        raise ContainerError(f"{path} does not exist; give a .dc file")
+        raise ContainerError(f"{path} does not exist or is no file; give a .dc file")
     try:
-        arrays = load(path.read_bytes())
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
-        raise ContainerError(f"{path} is not a container: {error}") from error
-    if not set(_PARTS) <= set(arrays) or any(a.dtype != np.uint8 for a in arrays.values()):
-        raise ContainerError(
-            f"{path} holds {', '.join(sorted(arrays)[:4]) or 'nothing'}; a Deep Compression "
-            f"container holds {', '.join(_PARTS)}"
-        )
-    payload = memoryview(arrays["payload"].tobytes())
-    about = _about(_inflate(arrays["about"], "about"))
-    records = _records(_inflate(arrays["index"], "index"), len(payload))
-    graph = _inflate(arrays["graph"], "graph") if "graph" in arrays else None
-    return Container(about, records, payload, graph)
+        return _opened(str(path), path.read_bytes())
+    except (ContainerError, OSError) as error:
+        raise amiss(str(path), error) from error
 
 
 def read_state(path: Path) -> dict[str, NDArray[Any]]:
@@ -103,27 +104,78 @@ def read_state(path: Path) -> dict[str, NDArray[Any]]:
     return {name: array for name, array, _ in read_container(path).decode()}
 
 
-def _inflate(data: NDArray[np.generic], what: str) -> bytes:
+def canonical(about: Mapping[str, Any]) -> str:
+    """JSON with sorted keys and no spaces: equal data give equal text."""
+    return json.dumps(about, sort_keys=True, separators=(",", ":"))
+
+
+def amiss(source: str, error: object) -> ContainerError:
+    """A ContainerError that names the file, in one line of bounded length."""
+    text = " ".join(str(error).split())
+    if len(text) > _LONGEST_MESSAGE:
+        text = f"{text[:_LONGEST_MESSAGE]} ..."
+    return ContainerError(text if text.startswith(source) else f"{source}: {text}")
+
+
+def _opened(source: str, data: bytes) -> Container:
+    try:
+        arrays = load(data)
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise ContainerError(f"is not a whole container ({error}); get the file again") from error
+    known = _NEEDED <= set(arrays) <= {*_NEEDED, "graph"}
+    if not known or any(a.dtype != np.uint8 or a.ndim != 1 for a in arrays.values()):
+        held = ", ".join(f"{n} ({a.dtype}, {a.shape})" for n, a in sorted(arrays.items())[:4])
+        raise ContainerError(
+            f"holds {held or 'nothing'}; a Deep Compression container holds the bytes about, "
+            f"index, payload and at most a graph: give such a file"
+        )
+    payload = memoryview(arrays["payload"].tobytes())
+    about = _about(_inflate(arrays["about"], "about"))
+    records = _records(_inflate(arrays["index"], "index"), len(payload))
+    graph = _inflate(arrays["graph"], "graph") if "graph" in arrays else None
+    sizes = {name: array.size for name, array in arrays.items()}
+    return Container(source, about, records, payload, graph, sizes)
+
+
+def _deflate(data: bytes, part: str) -> bytes:
+    if len(data) > LIMITS[part]:
+        raise ExportError(
+            f"the container's part {part!r} takes {len(data):,} bytes; at most "
+            f"{LIMITS[part]:,} are allowed: shorten names, or leave the graph out"
+        )
+    return zlib.compress(data, 9)
+
+
+def _inflate(data: NDArray[np.generic], part: str) -> bytes:
     """Inflate with a bound, so that a small file cannot fill the memory."""
     inflater = zlib.decompressobj()
+    limit = LIMITS[part]
     try:
-        text = inflater.decompress(data.tobytes(), _LIMIT_BYTES)
+        # One byte more than allowed, so that a stream of just the limit reaches its end.
+        text = inflater.decompress(data.tobytes(), limit + 1)
     except zlib.error as error:
-        raise ContainerError(f"container part {what!r} is damaged: {error}") from error
+        raise ContainerError(f"part {part!r} is damaged ({error}); get the file again") from error
+    if len(text) > limit:
+        raise ContainerError(f"part {part!r} inflates to more than the allowed {limit:,} bytes")
     if not inflater.eof or inflater.unused_data:
-        raise ContainerError(f"container part {what!r} is cut off, too long or has a tail")
+        raise ContainerError(f"part {part!r} is cut off or has a tail; get the file again")
     return text
 
 
 def _about(text: bytes) -> Mapping[str, Any]:
     try:
-        about = json.loads(text)
-        version = about["container"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ContainerError(f"container part 'about' is damaged: {error!r}") from error
-    if version != VERSION:
-        raise ContainerError(f"container has version {version}; {VERSION} is readable")
-    return about
+        about: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ContainerError(f"part 'about' is damaged ({error}); get the file again") from error
+    if not isinstance(about, dict):
+        raise ContainerError("part 'about' is damaged (no JSON object); get the file again")
+    known = cast("dict[str, Any]", about)
+    version = known.get("container")
+    if type(version) is not int or version != VERSION:
+        raise ContainerError(
+            f"container of version {version!r}; {VERSION} is readable: update edgepress"
+        )
+    return known
 
 
 def _records(index: bytes, payload_bytes: int) -> tuple[Record, ...]:
@@ -133,14 +185,20 @@ def _records(index: bytes, payload_bytes: int) -> tuple[Record, ...]:
     while offset < len(view):
         record, offset = read_record(view, offset)
         if records and record.name <= records[-1].name:
-            raise ContainerError("index is damaged: names are not in order")
+            raise ContainerError(
+                f"index is damaged: {record.name!r} after {records[-1].name!r}, names must rise; "
+                f"get the file again"
+            )
         records.append(record)
         elements += record.size
         used += record.payload_bytes
-        if elements > MAX_ELEMENTS or used > payload_bytes:
+        if len(records) > MAX_TENSORS or elements > MAX_ELEMENTS:
             raise ContainerError(
-                f"index is damaged: {elements} elements in {used} of {payload_bytes} bytes"
+                f"index claims {len(records)} tensors of {elements:,} elements; at most "
+                f"{MAX_TENSORS:,} and {MAX_ELEMENTS:,} are allowed"
             )
     if used != payload_bytes:
-        raise ContainerError(f"payload has {payload_bytes} bytes; the index accounts for {used}")
+        raise ContainerError(
+            f"index accounts for {used} bytes, the payload has {payload_bytes}; get the file again"
+        )
     return tuple(records)

@@ -4,71 +4,60 @@ Forms: PLAIN (the array's bytes), MASKED (positions of the kept weights as coded
 float32 values), ENCODED (codebook, scales, and the codes as coded gaps and values; Han et al.
 2016, sections 2 to 4). Every length is checked against what the tensor's shape allows before
 memory is taken, and a checksum covers each tensor's bytes. Knows numpy only.
+
+    payload  PLAIN: values. MASKED: gaps, ones and fillers, kept values. ENCODED: gaps, codes,
+             codebook (none for the full grid), scales. All little-endian, C order.
 """
 
 from __future__ import annotations
 
-import math
+import itertools
 import zlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.coding.bits import read_varint, write_varint
-from compress.coding.gaps import best_width, from_gaps, to_gaps
-from compress.coding.huffman import pack, unpack
-from compress.encoding import Encoded, Encoding, IndexArray, Masked, index_dtype, int8_codebook
-from compress.errors import ContainerError, EncodingError
+from compress.coding.gaps import MAX_WIDTH, best_width, from_gaps, to_gaps
+from compress.coding.huffman import MAX_LENGTH, pack, unpack
+from compress.encoding import Encoded, Encoding, IndexArray, Masked, int8_codebook
+from compress.errors import ContainerError, EncodingError, ExportError, RangeError
+from targets.formats.dc_record import (
+    DTYPES,
+    ENCODED,
+    MASKED,
+    MAX_DIMS,
+    MAX_ELEMENTS,
+    MAX_NAME_BYTES,
+    PLAIN,
+    Record,
+)
 
-PLAIN, MASKED, ENCODED = range(3)
-_DTYPES = (np.dtype("<f4"), np.dtype("<i8"), np.dtype("<f2"), np.dtype("<f8"), np.dtype("<i4"))
 _SHARED, _GRID, _FULL_GRID = range(3)
-# 4 GiB of float32: larger than any net this is for, small enough to refuse a hostile index.
-MAX_ELEMENTS = 1 << 30
-_MAX_DIMS = 8
-
-
-@dataclass(frozen=True)
-class Record:
-    """What the index says of one tensor; `sections` are the lengths of its payload parts."""
-
-    name: str
-    form: int
-    kind: int
-    shape: tuple[int, ...]
-    numbers: tuple[int, ...]
-    sections: tuple[int, ...]
-    checksum: int
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def payload_bytes(self) -> int:
-        return sum(self.sections)
+# Words have at most 15 bits, so a Huffman code has no more of them.
+_MAX_CODES = 1 << MAX_LENGTH
 
 
 def encode_tensor(
     name: str, array: NDArray[Any], encoding: Encoding | None
 ) -> tuple[Record, bytes]:
-    """The record and the payload of one tensor."""
+    """The record and the payload of one tensor. Raises ExportError for what has no form here."""
+    _check_writable(name, array, encoding)
     if encoding is None:
-        kind = _DTYPES.index(array.dtype.newbyteorder("<"))
-        parts, numbers, form = [array.astype(_DTYPES[kind]).tobytes()], (), PLAIN
+        kind = DTYPES.index(array.dtype.newbyteorder("<"))
+        parts, numbers, form = [array.astype(DTYPES[kind]).tobytes()], (), PLAIN
     elif isinstance(encoding, Masked):
         form, kind = MASKED, 0
         kept = array[encoding.mask].astype("<f4").tobytes()
         numbers, parts = _coded(encoding.mask.reshape(-1).astype(np.uint8), 2)
         parts.append(kept)
     else:
-        form, kind = ENCODED, _codebook_kind(encoding)
+        kind, form = _codebook_kind(encoding), ENCODED
         coded, parts = _coded(encoding.indices.reshape(-1), encoding.codebook.size)
         axis = 0 if encoding.axis is None else encoding.axis + 1
         numbers = (*coded, axis, encoding.codebook.size)
         parts += [_codebook_bytes(encoding, kind), encoding.scale.astype("<f4").tobytes()]
+        kind += 3 * (encoding.indices.dtype == np.uint16)
     payload = b"".join(parts)
     lengths = tuple(len(part) for part in parts)
     return Record(name, form, kind, array.shape, numbers, lengths, zlib.crc32(payload)), payload
@@ -77,7 +66,9 @@ def encode_tensor(
 def decode_tensor(record: Record, payload: memoryview) -> tuple[NDArray[Any], Encoding | None]:
     """The array and its encoding, bit for bit as `encode_tensor` got them."""
     if zlib.crc32(payload) != record.checksum:
-        raise ContainerError(f"tensor {record.name!r}: checksum differs; the file is damaged")
+        raise ContainerError(
+            f"tensor {record.name!r} is damaged: its checksum differs; get the file again"
+        )
     parts = _split(payload, record.sections)
     try:
         if record.form == PLAIN:
@@ -86,65 +77,30 @@ def decode_tensor(record: Record, payload: memoryview) -> tuple[NDArray[Any], En
             return _masked(record, parts)
         encoding = _encoded(record, parts)
         return encoding.decode(), encoding
-    except (ContainerError, EncodingError, ValueError) as error:
+    except (ContainerError, EncodingError, RangeError, ValueError) as error:
         raise ContainerError(f"tensor {record.name!r} is damaged: {error}") from error
 
 
-def write_record(record: Record) -> bytes:
-    """The record's bytes in the index."""
-    name = record.name.encode()
-    lists = (record.shape, record.numbers, record.sections)
-    counted = [n for values in lists for n in (len(values), *values)]
-    fields = [len(name), record.form, record.kind, *counted]
-    head = b"".join(write_varint(field) for field in fields)
-    return head + name + record.checksum.to_bytes(4, "little")
-
-
-def read_record(index: memoryview, offset: int) -> tuple[Record, int]:
-    """(record, offset of the next). Raises ContainerError for what write_record never writes."""
-    fields: list[int] = []
-    for _ in range(3):
-        value, offset = read_varint(index, offset)
-        fields.append(value)
-    lists: list[tuple[int, ...]] = []
-    for limit in (_MAX_DIMS, 4, 4):
-        count, offset = read_varint(index, offset)
-        if count > limit:
-            raise ContainerError(f"index is damaged: a list of {count} numbers, at most {limit}")
-        values: list[int] = []
-        for _ in range(count):
-            value, offset = read_varint(index, offset)
-            values.append(value)
-        lists.append(tuple(values))
-    length, form, kind = fields
-    end = offset + length
-    if end + 4 > len(index):
-        raise ContainerError("index is cut off; get the file again")
-    try:
-        name = bytes(index[offset:end]).decode()
-    except UnicodeDecodeError as error:
-        raise ContainerError("index is damaged: a name is not UTF-8") from error
-    checksum = int.from_bytes(index[end : end + 4], "little")
-    record = Record(name, form, kind, *lists, checksum)
-    _check_record(record)
-    return record, end + 4
-
-
-_COUNTS = {PLAIN: (0, 1), MASKED: (2, 3), ENCODED: (4, 4)}
-_KINDS = {PLAIN: len(_DTYPES), MASKED: 1, ENCODED: 3}
-
-
-def _check_record(record: Record) -> None:
-    """Form, kind, element count and list lengths, before anything is allocated."""
-    known = record.form in _COUNTS and record.kind < _KINDS[record.form]
-    if not known or (len(record.numbers), len(record.sections)) != _COUNTS[record.form]:
-        raise ContainerError(f"tensor {record.name!r} has an unknown form; update edgepress")
-    if record.size > MAX_ELEMENTS:
-        raise ContainerError(
-            f"tensor {record.name!r} claims {record.size} elements; at most {MAX_ELEMENTS}"
+def _check_writable(name: str, array: NDArray[Any], encoding: Encoding | None) -> None:
+    """What the reader would refuse is not written."""
+    if array.size > MAX_ELEMENTS or array.ndim > MAX_DIMS or len(name.encode()) > MAX_NAME_BYTES:
+        raise ExportError(
+            f"tensor {name[:80]!r} of shape {array.shape} does not fit the container: at most "
+            f"{MAX_ELEMENTS:,} elements, {MAX_DIMS} axes and names of {MAX_NAME_BYTES} bytes"
         )
-    if record.form != PLAIN and record.numbers[1] > record.size:
-        raise ContainerError(f"tensor {record.name!r} claims more entries than elements")
+    allowed = DTYPES if encoding is None else DTYPES[:1]
+    if array.dtype.newbyteorder("<") not in allowed:
+        raise ExportError(
+            f"tensor {name!r} is of type {array.dtype}; the container takes "
+            f"{', '.join(dtype.name for dtype in allowed)}"
+        )
+    if isinstance(encoding, Encoded) and encoding.codebook.size > _MAX_CODES:
+        used = int(np.count_nonzero(np.bincount(encoding.indices.reshape(-1))))
+        if used >= _MAX_CODES:  # a filler's zero may come on top
+            raise ExportError(
+                f"tensor {name!r} uses {used} different codes; the container codes fewer than "
+                f"{_MAX_CODES}: share its weights with at most {MAX_LENGTH - 1} bits"
+            )
 
 
 def _coded(codes: NDArray[Any], alphabet: int) -> tuple[tuple[int, int], list[bytes]]:
@@ -156,15 +112,15 @@ def _coded(codes: NDArray[Any], alphabet: int) -> tuple[tuple[int, int], list[by
 
 def _decoded(record: Record, parts: list[memoryview], alphabet: int) -> NDArray[Any]:
     width, entries = record.numbers[:2]
-    if width > 8:
-        raise ContainerError(f"gaps of {width} bits; at most 8")
+    if width > MAX_WIDTH:
+        raise ContainerError(f"gaps of {width} bits; at most {MAX_WIDTH}")
     gaps = unpack(parts[0], entries, 1 << width)
     values = unpack(parts[1], entries, alphabet)
     return from_gaps(gaps.astype(np.uint8), values, width, record.size)
 
 
 def _plain(record: Record, parts: list[memoryview]) -> NDArray[Any]:
-    dtype = _DTYPES[record.kind]
+    dtype = DTYPES[record.kind]
     _expect(parts[0], record.size * dtype.itemsize, "values")
     native = np.frombuffer(parts[0], dtype).astype(dtype.newbyteorder("="))
     return native.reshape(record.shape)
@@ -181,13 +137,20 @@ def _masked(record: Record, parts: list[memoryview]) -> tuple[NDArray[Any], Mask
 def _encoded(record: Record, parts: list[memoryview]) -> Encoded:
     axis_code, entries = record.numbers[2:]
     if not 1 <= entries <= 1 << 16 or axis_code > len(record.shape):
-        raise ContainerError(f"codebook of {entries} entries or axis {axis_code - 1}")
+        raise ContainerError(
+            f"codebook of {entries} entries, scale on axis {axis_code - 1}; allowed are 1 to 65536 "
+            f"entries and axes -1 to {len(record.shape) - 1}"
+        )
     axis = None if axis_code == 0 else axis_code - 1
     channels = 1 if axis is None else record.shape[axis]
     _expect(parts[3], 4 * channels, "scales")
-    codebook = _codebook(record.kind, parts[2], entries)
+    wide, kind = divmod(record.kind, 3)
+    codebook = _codebook(kind, parts[2], entries)
     codes = _decoded(record, parts, entries)
-    indices: IndexArray = codes.astype(index_dtype(entries)).reshape(record.shape)
+    if not wide and codes.size and int(codes.max()) > 255:
+        raise ContainerError(f"code {int(codes.max())} in an index of 8 bits; at most 255")
+    flat: IndexArray = codes.astype(np.uint16) if wide else codes.astype(np.uint8)
+    indices = flat.reshape(record.shape)
     scale = np.frombuffer(parts[3], "<f4").astype(np.float32)
     return Encoded(indices, codebook, scale, axis)
 
@@ -207,6 +170,8 @@ def _codebook_bytes(encoding: Encoded, kind: int) -> bytes:
 def _codebook(kind: int, data: memoryview, entries: int) -> NDArray[np.float32] | NDArray[np.int8]:
     if kind == _FULL_GRID:
         _expect(data, 0, "codebook")
+        if entries != 256:
+            raise ContainerError(f"full int8 grid of {entries} entries; it has 256")
         return int8_codebook()
     _expect(data, entries * (4 if kind == _SHARED else 1), "codebook")
     if kind == _SHARED:
@@ -220,5 +185,5 @@ def _expect(data: memoryview, size: int, what: str) -> None:
 
 
 def _split(payload: memoryview, sections: tuple[int, ...]) -> list[memoryview]:
-    ends = np.cumsum((0, *sections))
-    return [payload[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    ends = itertools.accumulate(sections, initial=0)
+    return [payload[a:b] for a, b in itertools.pairwise(ends)]

@@ -1,14 +1,15 @@
 """The Deep Compression container: every weight at the price of its code (arXiv:1510.00149).
 
 Pruned positions are gaps, codes and gaps are Huffman-coded, codebooks and scales are plain; the
-rest is float32. `load` gives back the candidate bit for bit.
+rest is float32. `load` gives back the candidate bit for bit: the file carries its digest.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,12 +21,24 @@ from compress.candidate import Candidate, encoding_arrays
 from compress.checkpoint import describe, restore
 from compress.edit import edit_from_dict, rebuild
 from compress.encoding import Encoding
-from compress.errors import ContainerError, EdgepressError
+from compress.errors import ContainerError, EdgepressError, ExportError
 from compress.spec import ModelSpec, TensorSpec
 from targets.artifact import Artifact, file_sha256, precision_of
-from targets.formats.dc_envelope import Container, read_container, write_container
+from targets.formats.dc_envelope import (
+    VERSION,
+    Container,
+    amiss,
+    canonical,
+    read_container,
+    write_container,
+)
 from targets.formats.dc_skeleton import skeleton
 from targets.formats.onnx import OnnxExporter
+
+# A net of this many folded or factorized layers does not exist; a hostile list does.
+_MAX_EDITS = 4096
+# What reading well-formed JSON of the wrong content raises.
+_DAMAGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -37,13 +50,19 @@ class DeepCompressionExporter:
     graph: bool = False
 
     def __call__(self, candidate: Candidate, path: Path) -> Artifact:
-        """Write `candidate` to `path`; equal candidates give equal bytes."""
-        state = candidate.network.state()
+        """Write `candidate` to `path`; equal candidates give equal bytes, whatever their times.
+
+        Raises ExportError or EncodingError for a candidate that `load` could not give back.
+        """
+        candidate.check()
         tensors: dict[str, tuple[NDArray[Any], Encoding | None]] = {
-            name: (array, candidate.encodings.get(name)) for name, array in state.items()
+            name: (array, candidate.encodings.get(name))
+            for name, array in candidate.network.state().items()
         }
-        graph = _graph(candidate, path, state) if self.graph else None
-        write_container(path, _about(candidate), tensors, graph)
+        digest = candidate.digest()
+        about = {**_about(candidate), "digest": digest}
+        graph = _graph(candidate, tensors) if self.graph else None
+        write_container(path, about, tensors, graph)
         return Artifact(
             path=path,
             format=self.format,
@@ -52,7 +71,7 @@ class DeepCompressionExporter:
             size_bytes=path.stat().st_size,
             inputs=candidate.spec.inputs,
             outputs=_outputs(candidate),
-            candidate_digest=candidate.digest(),
+            candidate_digest=digest,
         )
 
 
@@ -63,49 +82,96 @@ def load(path: Path, spec: ModelSpec | None = None) -> Candidate:
     """
     container = read_container(path)
     try:
-        _check_shapes(container, spec)
+        about = _checked_about(container)
+        own = spec if spec is not None else ModelSpec.from_json(json.dumps(about["spec"]))
+        _check_tensors(container, own)
         arrays: dict[str, NDArray[np.generic]] = {}
         for name, array, encoding in container.decode():
             arrays[f"state/{name}"] = array
             for part, values in encoding_arrays(encoding).items() if encoding else ():
                 arrays[f"encoding/{name}/{part}"] = values
-        return restore(container.about, arrays, spec, str(path))
-    except ContainerError:
-        raise
-    except EdgepressError as error:
-        raise ContainerError(f"{path} cannot be loaded: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ContainerError(f"{path} is damaged: {error!r}") from error
+        history = [
+            {**step, "seconds": 0.0, "touched": [], "skipped": []} for step in about["history"]
+        ]
+        candidate = restore({**about, "history": history}, arrays, own, str(path))
+        _check_same(candidate, about)
+    except (EdgepressError, *_DAMAGE) as error:
+        own_words = str(error) if isinstance(error, EdgepressError) else f"damaged ({error!r})"
+        raise amiss(str(path), own_words) from error
+    return candidate
 
 
 def _about(candidate: Candidate) -> dict[str, Any]:
     """`describe` with the history's settings only: times and scores would change the bytes."""
-    about = describe(candidate)
-    history = [
-        {"stage": s.stage, "settings": s.settings, "seconds": 0.0} for s in candidate.history
-    ]
-    return {**about, "history": [{**h, "touched": [], "skipped": []} for h in history]}
+    history = [{"stage": s.stage, "settings": s.settings} for s in candidate.history]
+    return {**describe(candidate), "history": history}
 
 
-def _check_shapes(container: Container, spec: ModelSpec | None) -> None:
-    """Compare names and shapes with the net's before decoding; the net is built without memory."""
-    own = spec or ModelSpec.from_json(json.dumps(container.about["spec"]))
+def _checked_about(container: Container) -> Mapping[str, Any]:
+    """The file's own description; only what must hold before anything is built is checked here."""
+    about = container.about
+    if not isinstance(about["edits"], list) or len(about["edits"]) > _MAX_EDITS:
+        raise ContainerError(f"edits are no list of at most {_MAX_EDITS}; get the file again")
+    if any(set(step) != {"stage", "settings"} for step in about["history"]):
+        raise ContainerError("history has steps without stage and settings; get the file again")
+    return about
+
+
+def _check_tensors(container: Container, spec: ModelSpec) -> None:
+    """Compare names, shapes and types with the net's before decoding.
+
+    The net is built without memory for it, so a hostile shape costs nothing.
+    """
     with torch.device("meta"):
-        model = rebuild(own, tuple(edit_from_dict(edit) for edit in container.about["edits"]))
-    needed = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    for record in container.records:
-        if needed.get(record.name) != record.shape:
+        edits = tuple(edit_from_dict(edit) for edit in container.about["edits"])
+        state = rebuild(spec, edits).float().state_dict()
+    needed = {name: _signature(tensor) for name, tensor in state.items()}
+    found = {record.name: f"{record.dtype} {record.shape}" for record in container.records}
+    for name in sorted({*needed, *found}):
+        if needed.get(name) != found.get(name):
             raise ContainerError(
-                f"container has tensor {record.name!r} of shape {record.shape}; the net "
-                f"{own.name!r} needs {needed.get(record.name, 'no such tensor')}"
+                f"tensor {name!r} is {found.get(name, 'missing')} in the file, but "
+                f"{needed.get(name, 'no tensor')} in the net {spec.name!r}; give the file or the "
+                f"specification that belongs to the other"
             )
 
 
-def _graph(candidate: Candidate, path: Path, state: dict[str, NDArray[np.generic]]) -> bytes:
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+def _signature(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _check_same(candidate: Candidate, about: Mapping[str, Any]) -> None:
+    """The candidate is the one that was exported: described alike, and of the same digest.
+
+    A wrong type that the reader let pass (a number for a name) differs here at the latest. A
+    specification that was handed in stands for the file's, so the file's is compared.
+    """
+    stored = ModelSpec.from_json(json.dumps(about["spec"]), trusted=True)
+    same = replace(candidate, spec=stored)
+    digest = same.digest()
+    if digest != about["digest"]:
+        raise ContainerError(
+            f"digest is {digest[:16]}..., the file says {str(about['digest'])[:16]}...; "
+            f"get the file again"
+        )
+    if canonical({**_about(same), "digest": digest, "container": VERSION}) != canonical(about):
+        raise ContainerError("part 'about' is not what was exported; get the file again")
+
+
+def _graph(
+    candidate: Candidate, tensors: Mapping[str, tuple[NDArray[Any], Encoding | None]]
+) -> bytes:
+    """The skeleton of the .onnx that OnnxExporter writes: int8 where activations have grids."""
+    norms = [n.id for n in candidate.network.graph.nodes if n.id.operator == "batch_norm"]
+    if norms:
+        raise ExportError(
+            f"batch norm {norms[0].module!r} is not folded, so the graph would hold the weights a "
+            f"second time; put FoldBatchNorm first, or export with graph=False"
+        )
+    with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "graph.onnx"
         OnnxExporter()(candidate, written)
-        return skeleton(written.read_bytes(), state)
+        return skeleton(written.read_bytes(), ((name, *pair) for name, pair in tensors.items()))
 
 
 def _outputs(candidate: Candidate) -> tuple[TensorSpec, ...]:

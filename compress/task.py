@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Batch = NDArray[np.float32]
 Predict = Callable[[Batch], NDArray[np.float32]]
 Evaluate = Callable[[Predict], Mapping[str, float]]
+Judge = Callable[[Predict], NDArray[np.bool_]]
 Calibration = Callable[[], Iterable[Batch]]
 
 
@@ -42,15 +43,16 @@ Finetune = Callable[["nn.Module", Tuning], None]
 class Task:
     """evaluate: metrics of a predict function on *validation* data, on which choices are made.
 
-    `test` scores a finished file, once, on the test data; `finetune` trains a model in place;
-    `calibration` gives float32 (N, C, H, W) batches anew each call, never test images.
+    `test` says of each test picture whether the answer is right, once for each finished file;
+    `finetune` trains a model in place; `calibration` gives float32 (N, C, H, W) batches anew each
+    call, never test images.
     `fingerprint` names the data and settings, so that a resumed run notices a change of either.
     `top1` in metrics lies in [0, 1].
     """
 
     evaluate: Evaluate
     fingerprint: str
-    test: Evaluate | None = None
+    test: Judge | None = None
     finetune: Finetune | None = None
     calibration: Calibration | None = None
     seed: int = 0

@@ -68,6 +68,8 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run = commands.add_parser("run", help="run a recipe: files and a report")
     run.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or a path to a .py file")
     run.add_argument("--out", type=Path, help="output folder (default build/RECIPE)")
+    run.add_argument("--data", type=Path, metavar="DIR", help="for recipes that ask for pictures")
+    run.add_argument("--weights", type=Path, metavar="FILE", help="for recipes that ask for them")
     run.add_argument("--seed", type=_seed, default=0, help="default 0")
     run.add_argument("--smoke", action="store_true", help="tiny and quick; figures mean nothing")
     again = run.add_mutually_exclusive_group()

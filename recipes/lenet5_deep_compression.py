@@ -11,8 +11,9 @@ from compress.stages.fine_tune import FineTune
 from compress.stages.prune_magnitude import PruneMagnitude
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.stages.share_weights import ShareWeights
+from recipes.datasets import mnist
 from recipes.toolbox.job import Job
-from recipes.toolbox.mnist import mnist_task
+from recipes.toolbox.tasks import picture_task
 
 # The paper keeps 66, 12, 8 and 19 % of the weights; sparsity is the rest.
 SPARSITY = (("conv1", 0.34), ("conv2", 0.88), ("fc1", 0.95), ("fc2", 0.81))
@@ -21,7 +22,7 @@ BITS = (("conv*", 6), ("fc*", 4))
 
 def main(job: Job) -> None:
     spec = lenet5_spec()
-    task = mnist_task(job, spec)
+    task = picture_task(job, spec, mnist(), "mnist", shift=2)
     dense = job.train(spec, [FineTune(job.epochs(8), 1e-3)], task)
     shared = job.compress(
         dense,
@@ -37,4 +38,4 @@ def main(job: Job) -> None:
     job.deliver("fp32", dense, ("onnx", "tflite"), task)
     job.deliver("shared", shared, ("dc", "onnx", "tflite"), task)
     job.deliver("int8", int8, ("onnx", "tflite"), task)
-    job.finish()
+    job.finish(job.about("LeNet-5", "MNIST", "deep-compression", max_drop=0.003))

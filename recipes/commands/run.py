@@ -33,6 +33,7 @@ def execute(arguments: argparse.Namespace) -> None:
         resume=arguments.resume,
         overwrite=arguments.overwrite,
     )
+    job.data, job.weights = arguments.data, arguments.weights
     main(job)
 
 

@@ -15,7 +15,8 @@ from compress.task import Task
 from recipes.datasets import Split
 from recipes.toolbox.delivery import Delivery, deliver
 from recipes.toolbox.folder import Identity, open_folder
-from recipes.toolbox.summary import Sizes, write_report
+from recipes.toolbox.summary import FULL, SMOKE, Sizes, save, summarize
+from targets.rows import About
 
 _SMOKE_IMAGES = 512
 Value = TypeVar("Value")
@@ -96,16 +97,24 @@ class Job:
             score = "" if done.top1 is None else f"  top-1 {done.top1:.2%}"
             print(f"{done.artifact.path.name:44}{done.artifact.size_bytes:>11,} bytes{score}")
 
-    def finish(self, advice_drop: float = 0.005) -> None:
-        """Time every file, side by side, and write the report; print its first sentence."""
+    def finish(self, about: About) -> None:
+        """Time every file, side by side, and write the report; print its first sentence.
+
+        The first delivery is the fp32 file that the others are compared with.
+        """
         if not self.deliveries:
             raise RecipeError(f"recipe {self.recipe} delivered no file; call job.deliver first")
-        sentence = write_report(self, advice_drop)
+        plan = SMOKE if self.smoke else FULL
+        sentence = save(summarize(about, self.deliveries, self.sizes, plan), self.folder)
         print(f"\n{sentence}\nreport: {self.folder / 'report.html'}")
+
+    def about(self, model: str, dataset: str, method: str, max_drop: float) -> About:
+        """What the report says of itself; `max_drop` is the allowed loss of top-1, in [0, 1]."""
+        return About(self.recipe, model, dataset, method, self.seed, max_drop)
 
     def _stage_done(self, candidate: Candidate) -> None:
         step = candidate.history[-1]
-        self.sizes.measure(candidate, self.folder)
+        self.sizes.measure(candidate)
         top1 = step.metrics.get("top1")
         score = "" if top1 is None else f"  validation top-1 {top1:.2%}"
         kept = step.nonzeros / max(1, step.parameters)

@@ -36,9 +36,14 @@ class Classification:
 
     def __call__(self, predict: Predict) -> dict[str, float]:
         """{'top1': in [0, 1], 'samples': N}."""
-        right = 0
+        right = self.right(predict)
+        return {"top1": float(right.mean()), "samples": float(len(right))}
+
+    def right(self, predict: Predict) -> NDArray[np.bool_]:
+        """(N,), True where the largest output is the label's."""
+        parts: list[NDArray[np.bool_]] = []
         for start in bar(range(0, len(self.labels), _BLOCK), self.what):
             block = self.preprocess.normalise(self.pixels[start : start + _BLOCK])
             found = predict(block).argmax(axis=-1)
-            right += int((found == self.labels[start : start + _BLOCK]).sum())
-        return {"top1": right / len(self.labels), "samples": float(len(self.labels))}
+            parts.append(found == self.labels[start : start + _BLOCK])
+        return np.concatenate(parts)

@@ -1,0 +1,91 @@
+"""From deliveries to the report: every file timed side by side, sizes by stage, one sentence."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from targets.render import write_renderings
+
+from compress.candidate import Candidate
+from recipes.toolbox.progress import counted_bar
+from targets.advice import advise
+from targets.assemble import build_report
+from targets.bench import RUNNABLE, benchmark
+from targets.devices.local import LocalDevice
+from targets.formats.deep_compression import DeepCompressionExporter
+from targets.measurement import Measurement, Plan, Target
+from targets.report import Report, write_report
+from targets.rows import About, Entry, Score
+
+if TYPE_CHECKING:
+    from recipes.toolbox.delivery import Delivery
+
+FULL = Plan(runs=200, rounds=5, warmup_s=0.5, max_s=1.0)
+SMOKE = Plan(runs=10, rounds=1, warmup_s=0.1, max_s=0.2)
+
+
+@dataclass
+class Sizes:
+    """Bytes of the real container after each stage, for the waterfall."""
+
+    found: dict[str, int] = field(default_factory=dict[str, int])
+
+    def measure(self, candidate: Candidate) -> None:
+        """Write the candidate's container aside and keep its size under its last stage's name."""
+        step = candidate.history[-1]
+        with tempfile.TemporaryDirectory() as folder:
+            artifact = DeepCompressionExporter()(candidate, Path(folder) / "size.dc")
+        self.found[f"{len(candidate.history)}. {step.stage}"] = artifact.size_bytes
+
+
+def summarize(about: About, deliveries: Sequence[Delivery], sizes: Sizes, plan: Plan) -> Report:
+    """Benchmark every runnable file, interleaved, and gather all into a Report."""
+    runnable = [d.artifact for d in deliveries if d.artifact.path.suffix in RUNNABLE]
+    with counted_bar("measuring latency") as progress:
+        measured = benchmark(runnable, [Target(LocalDevice())], plan, progress)
+    reference = deliveries[0]
+    candidates = list({id(d.candidate): d.candidate for d in deliveries}.values())
+    return build_report(
+        about,
+        candidates,
+        [_entry(d, reference, measured) for d in deliveries],
+        top1_fp32=reference.top1,
+        sizes=sizes.found,
+    )
+
+
+def save(report: Report, folder: Path) -> str:
+    """Write report.json, report.md and report.html; the sentence that says what to ship."""
+    write_report(report, folder / "report.json")
+    write_renderings(report, folder)
+    return advise(report).sentence
+
+
+def _entry(delivery: Delivery, reference: Delivery, measured: Sequence[Measurement]) -> Entry:
+    own = [m for m in measured if m.sha256 == delivery.artifact.sha256]
+    dense = not delivery.candidate.encodings
+    return Entry(
+        artifact=delivery.artifact,
+        score=_score(delivery, reference),
+        measurement=own[0] if own else None,
+        method="none" if dense else None,
+    )
+
+
+def _score(delivery: Delivery, reference: Delivery) -> Score | None:
+    """Accuracy, and pictures won and lost against the first (fp32) file."""
+    right, before = delivery.right, reference.right
+    if right is None or before is None:
+        return None
+    return Score(
+        top1=float(right.mean()),
+        samples=len(right),
+        won=int(np.count_nonzero(right & ~before)),
+        lost=int(np.count_nonzero(before & ~right)),
+        evaluated_sha256=delivery.evaluated_sha256,
+    )

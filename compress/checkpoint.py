@@ -40,7 +40,8 @@ def save_candidate(candidate: Candidate, path: Path) -> None:
     for name, encoding in candidate.encodings.items():
         for part, array in encoding_arrays(encoding).items():
             tensors[f"encoding/{name}/{part}"] = array
-    contiguous = {n: np.ascontiguousarray(a) for n, a in sorted(tensors.items())}
+    # Not ascontiguousarray, which gives scalars (num_batches_tracked) an axis.
+    contiguous = {n: np.array(a, order="C") for n, a in sorted(tensors.items())}
     write_bytes(path, save(contiguous, metadata={_KEY: json.dumps(describe(candidate))}))
 
 

@@ -9,7 +9,7 @@ float32 on grid values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,15 +69,40 @@ class Simulation:
             def visit(
                 tensor: TensorId, value: torch.Tensor, kept: dict[TensorId, FloatArray] = kept
             ) -> torch.Tensor:
-                grid = self.candidate.activations.get(tensor)
-                out = value if grid is None else on_grid(value, grid)
                 if wanted is None or tensor in wanted:
-                    kept[tensor] = out.float().numpy().copy()
-                return out
+                    kept[tensor] = value.float().numpy().copy()
+                return value
 
-            with torch.inference_mode():
-                GraphRunner(graph, visit, self._compute).run(block)
+            self._run(block, visit)
             yield kept
+
+    def walk(
+        self, batch: FloatArray, visit: Callable[[TensorId, FloatArray], FloatArray | None]
+    ) -> None:
+        """Show `visit` every tensor in order, as `activations` gives it.
+
+        What it returns (None: the tensor itself) is what later operators read: so an operator can
+        be judged on inputs that come from elsewhere. A net of fixed batch takes one picture.
+        """
+
+        def show(tensor: TensorId, value: torch.Tensor) -> torch.Tensor:
+            other = visit(tensor, value.float().numpy().copy())
+            return value if other is None else torch.from_numpy(other)
+
+        (whole,) = blocks(batch, max(1, len(batch)))
+        self._run(whole, show)
+
+    def _run(
+        self, block: torch.Tensor, visit: Callable[[TensorId, torch.Tensor], torch.Tensor]
+    ) -> None:
+        """The program on one block; `visit` sees tensors that lie on their grids already."""
+
+        def place(tensor: TensorId, value: torch.Tensor) -> torch.Tensor:
+            grid = self.candidate.activations.get(tensor)
+            return visit(tensor, value if grid is None else on_grid(value, grid))
+
+        with torch.inference_mode():
+            GraphRunner(self.candidate.network.graph, place, self._compute).run(block)
 
     def _compute(self, tensor: TensorId, node: fx.Node, args: tuple[Any, ...]) -> Any:
         """The integer form of a convolution or linear layer; None where it runs in float."""

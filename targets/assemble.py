@@ -72,7 +72,7 @@ def layers_of(candidate: Candidate) -> tuple[Layer, ...]:
     for name, values in sorted(candidate.network.parameters().items()):
         kind, bits = _kind(candidate.encodings.get(name))
         nonzeros = int((values != 0).sum())
-        sparsity = 1.0 - nonzeros / values.size if values.size else 0.0
+        sparsity = round(1.0 - nonzeros / values.size, 6) if values.size else 0.0
         layers.append(Layer(name, values.shape, values.size, nonzeros, sparsity, bits, kind))
     return tuple(layers)
 

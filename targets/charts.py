@@ -1,0 +1,243 @@
+"""The report's charts as SVG: accuracy against size, size by stage, latency. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from targets.report import Row, SizePoint
+from targets.svg import (
+    Box,
+    circle,
+    figure,
+    line,
+    linear_ticks,
+    log_ticks,
+    marker,
+    place_labels,
+    rect,
+    shorten,
+    text,
+)
+from targets.units import bytes_text, share_text, time_text, wilson
+
+WIDTH = 440.0
+FONT = 11.0
+_SHAPES = {"onnx": "circle", "tflite": "square"}
+_MOST_DOTS = 120
+
+
+def scatter(rows: Sequence[Row], floor: float | None, ship: str | None) -> str | None:
+    """top-1 (with its 95 % interval) against download size (log); None without two scored files.
+
+    `floor` is the least top-1 that is allowed, `ship` the sha256 of the file advised.
+    """
+    files = list({r.sha256: r for r in rows if r.top1 is not None and r.samples}.values())
+    if len(files) < 2:
+        return None
+    room = Box(46, 14, WIDTH - 12, 268)
+    x_of = _log_scale([r.download_bytes for r in files], room.left, room.right)
+    intervals = [wilson(r.top1 or 0.0, r.samples or 1) for r in files]
+    ends = [*(v for pair in intervals for v in pair), *([] if floor is None else [floor])]
+    low, high = _padded(min(ends), max(ends))
+
+    def y_of(share: float) -> float:
+        return room.bottom - (share - low) / (high - low) * (room.bottom - room.top)
+
+    parts = _y_axis(room, low, high)
+    for tick in _thin(log_ticks(*_log_span([r.download_bytes for r in files]))):
+        parts.append(line(x_of(tick), room.top, x_of(tick), room.bottom, "grid"))
+        parts.append(text(x_of(tick), room.bottom + 15, bytes_text(tick), "tick", "middle"))
+    parts.append(text((room.left + room.right) / 2, 302, "download size (log)", "axis", "middle"))
+    if floor is not None:
+        parts.append(line(room.left, y_of(floor), room.right, y_of(floor), "floor"))
+        parts.append(text(room.right - 4, y_of(floor) - 4, "least allowed", "note", "end"))
+    points = [(x_of(r.download_bytes), y_of(r.top1 or 0.0)) for r in files]
+    for row, (x, y), (least, most) in zip(files, points, intervals, strict=True):
+        style = "mark ship" if row.sha256 == ship else "mark"
+        parts.append(line(x, y_of(least), x, y_of(most), "interval"))
+        words = f"{row.path}: {bytes_text(row.download_bytes)}, {share_text(row.top1 or 0.0)}"
+        parts.append(marker(_SHAPES.get(row.format, "diamond"), x, y, style, words))
+    parts += _labels(files, points, room, ship)
+    parts.append(_shapes_key(files))
+    description = "; ".join(
+        f"{r.path} {bytes_text(r.download_bytes)} {share_text(r.top1 or 0.0)}" for r in files
+    )
+    return figure("Accuracy against size", description, (WIDTH, 330), parts)
+
+
+def waterfall(sizes: Sequence[SizePoint]) -> str | None:
+    """A bar for each stage's real file, its change beside it; None without two sizes."""
+    if len(sizes) < 2:
+        return None
+    step, left = 30.0, 132.0
+    right = WIDTH - 116
+    most = max(point.bytes for point in sizes) or 1
+    parts: list[str] = []
+    before: int | None = None
+    for i, point in enumerate(sizes):
+        top = 6 + i * step
+        end = left + (right - left) * point.bytes / most
+        parts.append(text(left - 8, top + 15, shorten(point.stage, 21), "label", "end"))
+        if before is not None and before > point.bytes:
+            past = left + (right - left) * before / most
+            parts.append(rect(Box(end, top + 2, past, top + 20), "bar gone"))
+        last = "bar ship" if i == len(sizes) - 1 else "bar"
+        words = f"{point.stage}: {point.bytes:,} bytes"
+        parts.append(rect(Box(left, top + 2, max(end, left + 1.5), top + 20), last, words))
+        edge = max(end, left + (right - left) * (before or 0) / most)
+        change = "" if not before else _change(point.bytes / before - 1)
+        parts.append(text(edge + 8, top + 15, f"{bytes_text(point.bytes)}{change}", "value"))
+        before = point.bytes
+    description = "; ".join(f"{p.stage} {bytes_text(p.bytes)}" for p in sizes)
+    return figure("Size by stage", description, (WIDTH, 12 + len(sizes) * step), parts)
+
+
+def latencies(rows: Sequence[Row], ship: str | None) -> str | None:
+    """Every raw time as a dot over its box (quartiles) and whiskers (p10, p90); None without any.
+
+    The axis ends a little beyond the slowest file's 95th percentile; times further out are
+    counted at the border.
+    """
+    timed = [(r, np.concatenate([np.asarray(p) for p in r.times_ms])) for r in rows if r.times_ms]
+    timed = [(row, times) for row, times in timed if times.size]
+    if not timed:
+        return None
+    wide, left, step, top = 2 * WIDTH, 210.0, 44.0, 8.0
+    right = wide - 110
+    end = 1.06 * max(float(np.quantile(times, 0.95)) for _, times in timed) or 1.0
+    bottom = top + step * len(timed)
+
+    def x_of(ms: float) -> float:
+        return left + (right - left) * ms / end
+
+    parts: list[str] = []
+    for tick in linear_ticks(0.0, end, 6):
+        parts.append(line(x_of(tick), top, x_of(tick), bottom, "grid"))
+        parts.append(text(x_of(tick), bottom + 15, _axis_time(tick, end), "tick", "middle"))
+    for i, (row, times) in enumerate(timed):
+        middle = top + step * (i + 0.5)
+        tint = " ship" if row.sha256 == ship else ""
+        name = shorten(row.path, 32)
+        parts.append(text(left - 10, middle - 1, name, f"label{tint}", "end"))
+        where = shorten(f"{row.device}, {row.threads} thread{'s' * (row.threads != 1)}", 36)
+        parts.append(text(left - 10, middle + 12, where, "note", "end"))
+        parts += _strip(times, middle, tint, end, (left, right))
+    description = "; ".join(f"{r.path} median {time_text(float(np.median(t)))}" for r, t in timed)
+    return figure("Latency", description, (wide, bottom + 24), parts)
+
+
+def _strip(
+    times: NDArray[np.float64], middle: float, tint: str, end: float, span: tuple[float, float]
+) -> list[str]:
+    """Dots, box and whiskers of one file, and its median in words."""
+    left, right = span
+
+    def x_of(ms: float) -> float:
+        return left + (right - left) * min(ms, end) / end
+
+    chosen = times[np.linspace(0, times.size - 1, min(times.size, _MOST_DOTS)).astype(int)]
+    # Golden-ratio steps spread the dots evenly and always alike, where a random jitter clumps.
+    heights = [((i * 0.618034) % 1.0 - 0.5) * 24 for i in range(chosen.size)]
+    parts = [
+        circle(x_of(float(t)), middle + h, 1.5, f"dot{tint}")
+        for t, h in zip(chosen, heights, strict=True)
+        if t <= end
+    ]
+    p10, p25, p50, p75, p90 = (float(q) for q in np.quantile(times, (0.1, 0.25, 0.5, 0.75, 0.9)))
+    parts.append(line(x_of(p10), middle, x_of(p90), middle, f"whisker{tint}"))
+    parts.append(rect(Box(x_of(p25), middle - 7, x_of(p75) + 0.5, middle + 7), f"box{tint}"))
+    parts.append(line(x_of(p50), middle - 11, x_of(p50), middle + 11, f"median{tint}"))
+    parts.append(text(right + 12, middle - 1, time_text(p50), f"value{tint}"))
+    beyond = int((times > end).sum())
+    if beyond:
+        parts.append(text(right + 12, middle + 12, f"{beyond} further right", "note"))
+    return parts
+
+
+def _labels(
+    files: Sequence[Row], points: Sequence[tuple[float, float]], room: Box, ship: str | None
+) -> list[str]:
+    """File names beside their marks, with a thin leader where the name stands away."""
+    names = [shorten(r.path, 26) for r in files]
+    parts: list[str] = []
+    spots = place_labels(points, names, FONT, room)
+    for row, name, (x, y), spot in zip(files, names, points, spots, strict=True):
+        if spot is None:
+            continue
+        at, base, anchor = spot
+        if abs(base - 0.35 * FONT - y) > 1.2 * FONT:
+            reach = -4.0 if base < y else 9.0
+            parts.append(line(x, y, at, base - reach, "leader"))
+        parts.append(text(at, base, name, "label ship" if row.sha256 == ship else "label", anchor))
+    return parts
+
+
+def _shapes_key(files: Sequence[Row]) -> str:
+    """What the shapes of the marks stand for."""
+    formats = sorted({r.format for r in files})
+    x, parts = 46.0, ""
+    for name in formats:
+        parts += marker(_SHAPES.get(name, "diamond"), x + 5, 317, "mark", name)
+        parts += text(x + 15, 321, name, "note")
+        x += 34 + 6.2 * len(name)
+    return parts
+
+
+def _y_axis(room: Box, low: float, high: float) -> list[str]:
+    parts: list[str] = []
+    ticks = linear_ticks(100 * low, 100 * high)
+    decimals = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9)) if len(ticks) > 1 else 2
+    for tick in ticks:
+        y = room.bottom - (tick / 100 - low) / (high - low) * (room.bottom - room.top)
+        parts.append(line(room.left, y, room.right, y, "grid"))
+        parts.append(text(room.left - 6, y + 4, f"{tick:.{decimals}f}", "tick", "end"))
+    parts.append(text(4, room.top - 3, "top-1, %", "axis"))
+    return parts
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    pad = 0.08 * (high - low) or 0.01
+    return low - pad, high + pad
+
+
+def _log_span(values: Sequence[int]) -> tuple[float, float]:
+    """The values' range with room at both ends, at least a factor of 2."""
+    low, high = max(1, min(values)), max(1, *values)
+    pad = max((high / low) ** 0.10, 1.4)
+    return low / pad, high * pad
+
+
+def _log_scale(values: Sequence[int], left: float, right: float) -> _Scale:
+    low, high = (math.log(v) for v in _log_span(values))
+    return _Scale(low, high, left, right)
+
+
+class _Scale:
+    """Positive values to coordinates, logarithmically."""
+
+    def __init__(self, low: float, high: float, left: float, right: float) -> None:
+        self.low, self.high, self.left, self.right = low, high, left, right
+
+    def __call__(self, value: float) -> float:
+        share = (math.log(max(1.0, value)) - self.low) / (self.high - self.low)
+        return self.left + share * (self.right - self.left)
+
+
+def _thin(ticks: list[float]) -> list[float]:
+    """At most seven ticks: labels of more would touch."""
+    return ticks[:: math.ceil(len(ticks) / 7)] if ticks else ticks
+
+
+def _change(share: float) -> str:
+    return f"  {100 * share:+.0f} %".replace("-", "−")
+
+
+def _axis_time(ms: float, end: float) -> str:
+    """A tick of an axis up to `end`: all ticks in one unit."""
+    if ms == 0:
+        return "0"
+    return f"{1000 * ms:.4g} µs" if end < 1 else f"{ms:.4g} ms"

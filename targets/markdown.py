@@ -1,0 +1,180 @@
+"""report.md, and the tables of READMEs: pure functions of reports, all user text escaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from targets.advice import advise
+from targets.report import Report, Row
+from targets.units import bytes_text, seconds_text, share_text, time_text, times_text
+from targets.words import (
+    FILE_COLUMNS,
+    MISSING,
+    Cell,
+    facts,
+    file_cells,
+    file_notes,
+    flags,
+    gaps,
+    shape_text,
+    step_cells,
+    weights_and_rest,
+    where_text,
+)
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is: on one line, no markup, no HTML, no table border."""
+    flat = " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split())
+    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # Underscores inside words (file names) mean nothing in Markdown and stay readable.
+    return re.sub(r"([\\`*\[\]|#!~]|(?<!\w)_|_(?!\w))", r"\\\1", flat)
+
+
+def document(report: Report) -> str:
+    """The whole report.md; its first sentence says which file to ship and why."""
+    advice = advise(report)
+    ship = advice.ship.sha256 if advice.ship else None
+    notes = list(advice.notes)
+    if advice.runner_up is not None:
+        notes.insert(0, f"Runner-up: {advice.runner_up.path}.")
+    parts = [
+        f"# {escape(report.recipe)}",
+        f"**{escape(advice.sentence)}**",
+        *(escape(note) for note in notes),
+        f"How this was chosen: {escape(advice.rule)}",
+        *_list(f"{r.path}: {r.reason}" for r in advice.rejected),
+        "## Files",
+        escape(file_notes(report.rows)),
+        _files(report.rows, ship),
+        *_sizes(report),
+        *_layers(report),
+        *_steps(report),
+        "## Environment",
+        *_list(f"{name}: {value}" for name, value in facts(report)),
+        "## Not measured",
+        *_list(f"{what}: {why}" if why else what for what, why in gaps(report)),
+        escape(
+            f"Made {report.created} by edgepress, seed {report.seed}, commit "
+            f"{report.git_commit or 'not from a git tree'}."
+        ),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def results_table(reports: Sequence[Report]) -> str:
+    """One Markdown table over several reports, for READMEs; sorted by model, dataset and size."""
+    rows = [(report, row) for report in reports for row in report.rows]
+    rows.sort(key=lambda x: (x[1].model, x[1].dataset, -x[1].file_bytes, x[1].path, x[0].recipe))
+    columns = (
+        *("Model", "Method", "File", "Size", "Ratio", "Download", "Top-1", "fp32 top-1"),
+        *("Latency", "On"),
+    )
+    return _table(
+        columns,
+        (
+            (
+                f"{row.model}, {row.dataset}",
+                row.method,
+                f"{row.format}, {row.precision}",
+                bytes_text(row.file_bytes),
+                MISSING if row.ratio is None else times_text(row.ratio),
+                bytes_text(row.download_bytes),
+                MISSING if row.top1 is None else share_text(row.top1),
+                MISSING if row.top1_fp32 is None else share_text(row.top1_fp32),
+                _latency(row),
+                _machine(report, row),
+            )
+            for report, row in rows
+        ),
+        left=3,
+    )
+
+
+def _latency(row: Row) -> str:
+    if row.latency_ms is None:
+        return MISSING
+    noisy = " (noisy)" if row.noisy else ""
+    return f"{time_text(row.latency_ms.median)}{noisy}"
+
+
+def _machine(report: Report, row: Row) -> str:
+    """What a time is worth nothing without: runtime, threads, processor."""
+    if row.latency_ms is None:
+        return MISSING
+    cpu = report.environment.get("cpu") or row.device
+    return f"{row.runtime}, {row.threads} thread{'' if row.threads == 1 else 's'}, {cpu}"
+
+
+def _files(rows: Sequence[Row], ship: str | None) -> str:
+    return _table(
+        ("Name", *FILE_COLUMNS, "Where"),
+        (
+            (
+                " ".join((row.path, *(f"({f})" for f in _marks(row, ship)))),
+                *(_cell(cell) for cell in file_cells(row)),
+                where_text(row) or MISSING,
+            )
+            for row in rows
+        ),
+    )
+
+
+def _marks(row: Row, ship: str | None) -> tuple[str, ...]:
+    return (*(("ship",) if row.sha256 == ship else ()), *flags(row))
+
+
+def _cell(cell: Cell) -> str:
+    return f"{cell.value} ({cell.detail})" if cell.detail else cell.value
+
+
+def _sizes(report: Report) -> list[str]:
+    if not report.sizes:
+        return []
+    rows = ((p.stage, f"{bytes_text(p.bytes)} ({p.bytes:,} B)") for p in report.sizes)
+    return ["## Size by stage", _table(("Stage", "File"), rows)]
+
+
+def _layers(report: Report) -> list[str]:
+    weights, _ = weights_and_rest(report.layers)
+    if not weights:
+        return []
+    rows = (
+        (
+            x.name,
+            shape_text(x.shape),
+            f"{x.parameters:,}",
+            f"{100 * x.sparsity:.1f} %",
+            str(x.bits),
+            x.encoding,
+        )
+        for x in weights
+    )
+    columns = ("Tensor", "Shape", "Weights", "Sparsity", "Bits a value", "Encoding")
+    return ["## Layers", _table(columns, rows)]
+
+
+def _steps(report: Report) -> list[str]:
+    if not report.steps:
+        return []
+    rows: list[tuple[str, ...]] = []
+    for before, step in pairwise([None, *report.steps]):
+        assert step is not None
+        top1, nonzeros, touched = step_cells(step, before)
+        spent = seconds_text(step.seconds)
+        rows.append((step.stage, step.settings, touched, nonzeros, top1, spent))
+    columns = ("Stage", "Settings", "Touched", "Non-zero", "Validation top-1", "Time")
+    return ["## Steps", _table(columns, rows, left=2)]
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    rule = [":--" if i < left else "--:" for i in range(len(columns))]
+    lines = [columns, rule, *([escape(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _list(items: Iterable[str]) -> list[str]:
+    lines = [f"- {escape(item)}" for item in items]
+    return ["\n".join(lines)] if lines else []

@@ -1,0 +1,174 @@
+"""What both renderings say in the same words: a row's cells, its flags, the gaps by reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from targets.report import Layer, Report, Row, StepRow
+from targets.units import (
+    bytes_text,
+    count_text,
+    points_text,
+    range_text,
+    share_text,
+    time_text,
+    times_text,
+    wilson,
+)
+
+MISSING = "—"
+
+
+class Cell(NamedTuple):
+    """What a table shows: the value, and smaller text below it ('' for none)."""
+
+    value: str
+    detail: str = ""
+
+
+FILE_COLUMNS = (
+    *("Precision", "File", "Ratio", "Download", "Top-1", "Against fp32", "Load"),
+    *("Latency", "Peak memory"),
+)
+
+
+def file_cells(row: Row) -> tuple[Cell, ...]:
+    """The cells of one file, in the order of FILE_COLUMNS."""
+    return (
+        Cell(row.precision, row.method),
+        Cell(bytes_text(row.file_bytes), f"{count_text(row.file_bytes)} B"),
+        Cell(MISSING if row.ratio is None else times_text(row.ratio)),
+        Cell(bytes_text(row.download_bytes), f"{count_text(row.download_bytes)} B"),
+        _top1(row),
+        _against(row),
+        _time(row.load_ms, row.first_ms),
+        _latency(row),
+        _memory(row),
+    )
+
+
+def where_text(row: Row) -> str:
+    """'onnxruntime 1.31.1, CPUExecutionProvider, local, 1 thread'; '' where it was not run."""
+    if row.runtime is None:
+        return ""
+    threads = f"{row.threads} thread{'' if row.threads == 1 else 's'}"
+    return ", ".join(str(x) for x in (row.runtime, row.provider, row.device, threads) if x)
+
+
+def flags(row: Row) -> tuple[str, ...]:
+    """'emulated' or 'modelled' where the time is not a measured one; 'noisy'."""
+    kind = () if row.provenance in (None, "measured") else (str(row.provenance),)
+    return (*kind, "noisy") if row.noisy else kind
+
+
+def _top1(row: Row) -> Cell:
+    if row.top1 is None:
+        return Cell(MISSING)
+    if row.samples is None:
+        return Cell(share_text(row.top1))
+    low, high = wilson(row.top1, row.samples)
+    return Cell(share_text(row.top1), f"{100 * low:.2f}–{100 * high:.2f}")
+
+
+def _against(row: Row) -> Cell:
+    if row.top1 is None or row.top1_fp32 is None:
+        return Cell(MISSING)
+    images = "" if row.won is None or row.lost is None else f"{row.won} won, {row.lost} lost"
+    return Cell(points_text(row.top1 - row.top1_fp32), images)
+
+
+def _time(load_ms: float | None, first_ms: float | None) -> Cell:
+    first = "" if first_ms is None else f"first run {time_text(first_ms)}"
+    return Cell(MISSING) if load_ms is None else Cell(time_text(load_ms), first)
+
+
+def _latency(row: Row) -> Cell:
+    if row.latency_ms is None:
+        return Cell(MISSING)
+    latency = row.latency_ms
+    return Cell(time_text(latency.median), range_text(latency.p10, latency.p90))
+
+
+def _memory(row: Row) -> Cell:
+    if row.peak_rss_bytes is None:
+        return Cell(MISSING)
+    base = row.rss_base_bytes
+    own = "" if base is None else f"{bytes_text(max(0, row.peak_rss_bytes - base))} for the file"
+    return Cell(bytes_text(row.peak_rss_bytes), own)
+
+
+def file_notes(rows: Sequence[Row]) -> str:
+    """How to read the files table."""
+    samples = sorted({r.samples for r in rows if r.samples})
+    images = " or ".join(count_text(n) for n in samples)
+    scored = f"Top-1 on {images} test images, with its 95 % Wilson interval. " if samples else ""
+    return (
+        "Ratio: fp32 weights to file. Download: the file deflated at level 9, as an app store "
+        f"sends it. {scored}Latency: median and p10–p90 of single images. Peak memory: of the "
+        "whole measuring process, and what the file added to it. kB and MB are decimal."
+    )
+
+
+def step_cells(step: StepRow, before: StepRow | None) -> tuple[str, str, str]:
+    """top-1 on validation data, non-zeros with the change, layers touched."""
+    top1 = step.metrics.get("top1")
+    dropped = before is not None and before.nonzeros != step.nonzeros
+    was = f" (was {count_text(before.nonzeros)})" if before is not None and dropped else ""
+    touched = f"{len(step.touched)} layers" if len(step.touched) != 1 else "1 layer"
+    shown = MISSING if top1 is None else share_text(top1)
+    return shown, f"{count_text(step.nonzeros)}{was}", touched
+
+
+def weights_and_rest(layers: Sequence[Layer]) -> tuple[list[Layer], list[Layer]]:
+    """Tensors of two dimensions or more; and the rest (biases, norms), shown as a sum."""
+    return [x for x in layers if len(x.shape) > 1], [x for x in layers if len(x.shape) <= 1]
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    return " × ".join(str(n) for n in shape)
+
+
+def fact(name: str, value: str | int | float | None) -> tuple[str, str]:
+    """One line of the environment, with its unit in words: ('memory', '25.3 GB')."""
+    if value is None:
+        return name, "not shown"
+    if name.endswith("_bytes") and isinstance(value, (int, float)):
+        return name.removesuffix("_bytes"), bytes_text(value)
+    return name.replace("_", " "), str(value)
+
+
+def facts(report: Report) -> list[tuple[str, str]]:
+    """The environment: the machine, then packages that are installed, sorted."""
+    machine = (
+        *("cpu", "machine", "cores", "governor", "memory_bytes", "load_average"),
+        *("system", "python"),
+    )
+    known = [n for n in machine if n in report.environment]
+    rest = [n for n in sorted(report.environment) if n not in machine]
+    shown = [fact(name, report.environment[name]) for name in known]
+    return shown + [
+        fact(n, report.environment[n]) for n in rest if report.environment[n] is not None
+    ]
+
+
+def gaps(report: Report) -> list[tuple[str, str]]:
+    """(what was not measured, why), alike reasons joined: ('latency_ms of a.dc', 'no ...')."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for row in report.rows:
+        for reason in sorted(set(row.not_measured.values())):
+            names = tuple(sorted(n for n, why in row.not_measured.items() if why == reason))
+            files = grouped.setdefault((", ".join(names), reason), [])
+            if row.path not in files:
+                files.append(row.path)
+    every = len({r.path for r in report.rows})
+    lines = [
+        (f"{names} of {'every file' if len(files) == every > 1 else ', '.join(files)}", reason)
+        for (names, reason), files in grouped.items()
+    ]
+    lines += [
+        (f"{step.stage} left {skipped.layer} alone", skipped.reason)
+        for step in report.steps
+        for skipped in step.skipped
+    ]
+    return lines + [(line, "") for line in report.not_measured]

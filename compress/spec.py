@@ -106,9 +106,14 @@ class ModelSpec:
         if not separator:
             raise SpecError(f"builder {self.builder!r} is not of the form 'module:function'")
         try:
-            builder = getattr(importlib.import_module(module_name), function)
+            module = importlib.import_module(module_name)
+            builder = getattr(module, function)
+            # Each of our builders has its specification beside it. What has none is a part of a
+            # net, whose sizes nobody checks: a file could ask for a thousand million layers.
+            if module_name.startswith(OWN_BUILDERS) and not hasattr(module, f"{function}_spec"):
+                raise AttributeError(f"{function!r} is not one of its builders")
             net = builder(**self.kwargs)
-        except (ImportError, AttributeError, TypeError, ValueError) as error:
+        except (ImportError, AttributeError, TypeError, ValueError, RuntimeError) as error:
             raise SpecError(f"builder {self.builder!r} cannot build the net: {error}") from error
         if not hasattr(net, "state_dict"):
             raise SpecError(f"builder {self.builder!r} gives {type(net).__name__}, not a module")

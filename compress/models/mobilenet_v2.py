@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from compress.models.presets import check_sizes, check_width, picture_spec
+from compress.models.presets import check_flag, check_sizes, check_width, picture_spec
 from compress.spec import ModelSpec
 
 # Table 2: expansion t, channels c, repeats n, stride s of the first repeat.
@@ -95,8 +95,9 @@ def mobilenet_v2(
 ) -> nn.Module:
     """MobileNetV2, newly initialised; `small`: the form for 28 to 32 pixels, 22 M MACs."""
     check_sizes(classes, in_channels)
+    check_flag("small", small)
     check_width(width, _MAX_WIDTH)
-    return MobileNetV2(classes, float(width), bool(small), in_channels)
+    return MobileNetV2(classes, float(width), small, in_channels)
 
 
 def mobilenet_v2_spec(

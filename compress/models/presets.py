@@ -80,6 +80,12 @@ def check_width(width: object, largest: float) -> None:
         raise SpecError(f"width={width!r} is not a number above 0 and at most {largest}")
 
 
+def check_flag(name: str, value: object) -> None:
+    """Refuse what is neither true nor false: any text of a file would count as true."""
+    if not isinstance(value, bool):
+        raise SpecError(f"{name}={value!r} is neither true nor false")
+
+
 def _check_whole(name: str, value: object, largest: int) -> None:
     if type(value) is not int or not 1 <= value <= largest:
         raise SpecError(f"{name}={value!r} is not a whole number from 1 to {largest:,}")

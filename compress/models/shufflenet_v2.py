@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import SpecError
-from compress.models.presets import check_sizes, picture_spec
+from compress.models.presets import check_flag, check_sizes, picture_spec
 from compress.spec import ModelSpec
 
 # Table 5: channels after stages 2, 3, 4 and after conv5.
@@ -102,10 +102,11 @@ def shufflenet_v2(
 ) -> nn.Module:
     """ShuffleNetV2, newly initialised; `width` 0.5, 1, 1.5 or 2; `small`: 22.3 M MACs."""
     check_sizes(classes, in_channels)
+    check_flag("small", small)
     if width not in _WIDTHS:
         allowed = ", ".join(str(known) for known in _WIDTHS)
         raise SpecError(f"width={width!r}: the paper has ShuffleNetV2 in the widths {allowed}")
-    return ShuffleNetV2(classes, float(width), bool(small), in_channels)
+    return ShuffleNetV2(classes, float(width), small, in_channels)
 
 
 def shufflenet_v2_spec(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from compress.models.presets import check_sizes, picture_spec
+from compress.models.presets import check_flag, check_sizes, picture_spec
 from compress.spec import ModelSpec
 
 
@@ -96,7 +96,8 @@ class SqueezeNet(nn.Module):
 def squeezenet1_1(classes: int = 1000, small: bool = False, in_channels: int = 3) -> nn.Module:
     """SqueezeNet 1.1, newly initialised; `small`: the form for 28 to 32 pixels, 22.2 M MACs."""
     check_sizes(classes, in_channels)
-    return SqueezeNet(classes, bool(small), in_channels)
+    check_flag("small", small)
+    return SqueezeNet(classes, small, in_channels)
 
 
 def squeezenet1_1_spec(classes: tuple[str, ...] | None = None, small: bool = False) -> ModelSpec:

@@ -61,8 +61,7 @@ def summarize(about: About, deliveries: Sequence[Delivery], sizes: Sizes, plan: 
 
 def save(report: Report, folder: Path) -> str:
     """Write report.json, report.md and report.html; the sentence that says what to ship."""
-    write_report(report, folder / "report.json")
-    write_renderings(report, folder)
+    write_all(report, folder)
     return advise(report).sentence
 
 

@@ -24,7 +24,7 @@ from targets.svg import (
 )
 from targets.units import bytes_text, share_text, time_text, wilson
 
-WIDTH = 440.0
+WIDTH = 400.0
 FONT = 11.0
 _SHAPES = {"onnx": "circle", "tflite": "square"}
 _MOST_DOTS = 120
@@ -36,9 +36,10 @@ def scatter(rows: Sequence[Row], floor: float | None, ship: str | None) -> str |
     `floor` is the least top-1 that is allowed, `ship` the sha256 of the file advised.
     """
     files = list({r.sha256: r for r in rows if r.top1 is not None and r.samples}.values())
+    files.sort(key=lambda r: r.sha256 == ship)  # drawn last, so on top
     if len(files) < 2:
         return None
-    room = Box(46, 14, WIDTH - 12, 268)
+    room = Box(40, 26, WIDTH - 8, 268)
     x_of = _log_scale([r.download_bytes for r in files], room.left, room.right)
     intervals = [wilson(r.top1 or 0.0, r.samples or 1) for r in files]
     ends = [*(v for pair in intervals for v in pair), *([] if floor is None else [floor])]
@@ -73,8 +74,8 @@ def waterfall(sizes: Sequence[SizePoint]) -> str | None:
     """A bar for each stage's real file, its change beside it; None without two sizes."""
     if len(sizes) < 2:
         return None
-    step, left = 30.0, 132.0
-    right = WIDTH - 116
+    step, left = 30.0, 128.0
+    right = WIDTH - 108
     most = max(point.bytes for point in sizes) or 1
     parts: list[str] = []
     before: int | None = None
@@ -96,44 +97,66 @@ def waterfall(sizes: Sequence[SizePoint]) -> str | None:
     return figure("Size by stage", description, (WIDTH, 12 + len(sizes) * step), parts)
 
 
-def latencies(rows: Sequence[Row], ship: str | None) -> str | None:
+def latencies(rows: Sequence[Row], ship: str | None, narrow: bool = False) -> str | None:
     """Every raw time as a dot over its box (quartiles) and whiskers (p10, p90); None without any.
 
     The axis ends a little beyond the slowest file's 95th percentile; times further out are
-    counted at the border.
+    counted at the border. `narrow` puts the names above their strips, for phones.
     """
     timed = [(r, np.concatenate([np.asarray(p) for p in r.times_ms])) for r in rows if r.times_ms]
     timed = [(row, times) for row, times in timed if times.size]
     if not timed:
         return None
-    wide, left, step, top = 2 * WIDTH, 210.0, 44.0, 8.0
-    right = wide - 110
+    wide, left, step = (WIDTH, 6.0, 66.0) if narrow else (2.2 * WIDTH, 220.0, 44.0)
+    right = wide - (12 if narrow else 106)
     end = 1.06 * max(float(np.quantile(times, 0.95)) for _, times in timed) or 1.0
-    bottom = top + step * len(timed)
-
-    def x_of(ms: float) -> float:
-        return left + (right - left) * ms / end
-
+    bottom = 8.0 + step * len(timed)
     parts: list[str] = []
-    for tick in linear_ticks(0.0, end, 6):
-        parts.append(line(x_of(tick), top, x_of(tick), bottom, "grid"))
-        parts.append(text(x_of(tick), bottom + 15, _axis_time(tick, end), "tick", "middle"))
+    for tick in linear_ticks(0.0, end, 4 if narrow else 6):
+        x = left + (right - left) * tick / end
+        parts.append(line(x, 8.0, x, bottom, "grid"))
+        parts.append(text(x, bottom + 15, _axis_time(tick, end), "tick", "middle"))
     for i, (row, times) in enumerate(timed):
-        middle = top + step * (i + 0.5)
         tint = " ship" if row.sha256 == ship else ""
-        name = shorten(row.path, 32)
-        parts.append(text(left - 10, middle - 1, name, f"label{tint}", "end"))
-        where = shorten(f"{row.device}, {row.threads} thread{'s' * (row.threads != 1)}", 36)
-        parts.append(text(left - 10, middle + 12, where, "note", "end"))
+        middle = 8.0 + step * (i + 0.5) + (14 if narrow else 0)
+        parts += _strip_words(row, times, middle, (left, right, end), narrow, tint)
         parts += _strip(times, middle, tint, end, (left, right))
     description = "; ".join(f"{r.path} median {time_text(float(np.median(t)))}" for r, t in timed)
-    return figure("Latency", description, (wide, bottom + 24), parts)
+    style = "on-narrow" if narrow else "on-wide"
+    return figure("Latency", description, (wide, bottom + 24), parts, style)
+
+
+def _strip_words(
+    row: Row,
+    times: NDArray[np.float64],
+    middle: float,
+    frame: tuple[float, float, float],
+    narrow: bool,
+    tint: str,
+) -> list[str]:
+    """Name, place and median of one strip: beside it, or above it on a narrow drawing."""
+    left, right, end = frame
+    where = f"{row.device}, {row.threads} thread{'s' * (row.threads != 1)}"
+    median = time_text(float(np.median(times)))
+    beyond = int((times > end).sum())
+    out = f"{beyond} further right" if beyond else ""
+    if narrow:
+        return [
+            text(left, middle - 20, shorten(row.path, 34), f"label{tint}"),
+            text(right, middle - 20, f"{median}{f' ({out})' if out else ''}", "note", "end"),
+        ]
+    return [
+        text(left - 14, middle - 1, shorten(row.path, 32), f"label{tint}", "end"),
+        text(left - 14, middle + 12, shorten(where, 36), "note", "end"),
+        text(right + 12, middle - 1, median, f"value{tint}"),
+        text(right + 12, middle + 12, out, "note"),
+    ]
 
 
 def _strip(
     times: NDArray[np.float64], middle: float, tint: str, end: float, span: tuple[float, float]
 ) -> list[str]:
-    """Dots, box and whiskers of one file, and its median in words."""
+    """Dots, box and whiskers of one file."""
     left, right = span
 
     def x_of(ms: float) -> float:
@@ -151,10 +174,6 @@ def _strip(
     parts.append(line(x_of(p10), middle, x_of(p90), middle, f"whisker{tint}"))
     parts.append(rect(Box(x_of(p25), middle - 7, x_of(p75) + 0.5, middle + 7), f"box{tint}"))
     parts.append(line(x_of(p50), middle - 11, x_of(p50), middle + 11, f"median{tint}"))
-    parts.append(text(right + 12, middle - 1, time_text(p50), f"value{tint}"))
-    beyond = int((times > end).sum())
-    if beyond:
-        parts.append(text(right + 12, middle + 12, f"{beyond} further right", "note"))
     return parts
 
 
@@ -179,7 +198,7 @@ def _labels(
 def _shapes_key(files: Sequence[Row]) -> str:
     """What the shapes of the marks stand for."""
     formats = sorted({r.format for r in files})
-    x, parts = 46.0, ""
+    x, parts = 40.0, ""
     for name in formats:
         parts += marker(_SHAPES.get(name, "diamond"), x + 5, 317, "mark", name)
         parts += text(x + 15, 321, name, "note")
@@ -195,7 +214,7 @@ def _y_axis(room: Box, low: float, high: float) -> list[str]:
         y = room.bottom - (tick / 100 - low) / (high - low) * (room.bottom - room.top)
         parts.append(line(room.left, y, room.right, y, "grid"))
         parts.append(text(room.left - 6, y + 4, f"{tick:.{decimals}f}", "tick", "end"))
-    parts.append(text(4, room.top - 3, "top-1, %", "axis"))
+    parts.append(text(0, 10, "top-1, %", "axis"))
     return parts
 
 

@@ -122,8 +122,7 @@ def _files(report: Report, ship: str | None) -> str:
     rows = "".join(_file_row(row, ship) for row in report.rows)
     return (
         f"<h2>Files</h2><p>{escape(file_notes(report.rows))}</p>"
-        f'<div class="wide"><table class="cards"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+        f'<table class="cards files"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     )
 
 
@@ -152,22 +151,19 @@ def _charts(report: Report, ship: str | None) -> str:
     left = scatter(report.rows, floor, ship)
     right = waterfall(report.sizes)
     below = latencies(report.rows, ship)
+    if below is not None:
+        below += latencies(report.rows, ship, narrow=True) or ""
     pair = _figure(
         "Accuracy against size",
         "Up and to the left is better. Bars: 95 % intervals.",
         left,
     ) + _figure("Size by stage", "Bytes of a real file written after each stage.", right)
     text = "Every raw time, with quartiles (box) and p10–p90 (line); further left is better."
-    return (f'<div class="charts">{pair}</div>' if pair else "") + _figure(
-        "Latency", text, below, wide=True
-    )
+    return (f'<div class="charts">{pair}</div>' if pair else "") + _figure("Latency", text, below)
 
 
-def _figure(title: str, note: str, drawing: str | None, wide: bool = False) -> str:
-    if drawing is None:
-        return ""
-    inner = f'<div class="wide">{drawing}</div>' if wide else drawing
-    return f"<figure><h2>{title}</h2><p>{note}</p>{inner}</figure>"
+def _figure(title: str, note: str, drawing: str | None) -> str:
+    return f"<figure><h2>{title}</h2><p>{note}</p>{drawing}</figure>" if drawing else ""
 
 
 def _layers(layers: Sequence[Layer]) -> str:
@@ -228,15 +224,17 @@ def _steps(steps: Sequence[StepRow]) -> str:
     total = seconds_text(sum(s.seconds for s in steps))
     return (
         f"<h2>Steps</h2><p>In order, {total} together. Accuracy here is on validation data, on "
-        f"which choices are made.</p>" + _table(columns, rows, left=("Settings",))
+        f"which choices are made.</p>" + _table(columns, rows, "cards steps", ("Settings",))
     )
 
 
-def _table(columns: Iterable[str], rows: str, left: Sequence[str] = ()) -> str:
+def _table(
+    columns: Iterable[str], rows: str, style: str = "cards", left: Sequence[str] = ()
+) -> str:
     head = "".join(
         f'<th scope="col"{" class=l" if name in left else ""}>{name}</th>' for name in columns
     )
-    return f'<table class="cards"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<table class="{style}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
 def _environment(report: Report) -> str:

@@ -16,7 +16,7 @@ CSS = """
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body {
-  margin: 0 auto; max-width: 66rem; padding: 2.5rem 1.5rem 4rem;
+  margin: 0 auto; max-width: 70rem; padding: 2.5rem 1.5rem 4rem;
   background: var(--paper); color: var(--ink);
   font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
 }
@@ -45,7 +45,7 @@ details ul { padding-left: 1.2rem; }
 .figures dd.than { color: var(--soft); font-size: .82rem; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; line-height: 1.4;
   font-variant-numeric: tabular-nums; margin-top: .8rem; }
-th, td { text-align: right; padding: .5rem .7rem; border-bottom: 1px solid var(--rule);
+th, td { text-align: right; padding: .5rem .6rem; border-bottom: 1px solid var(--rule);
   vertical-align: top; }
 th:first-child, td:first-child, .l { text-align: left; }
 th:first-child, td:first-child { padding-left: 0; }
@@ -54,6 +54,9 @@ thead th { color: var(--soft); font-weight: 500; font-size: .8rem; vertical-alig
   border-bottom-color: var(--mark); }
 tbody th { font-weight: 550; overflow-wrap: anywhere; }
 td { white-space: nowrap; }
+.files th[scope=row] { min-width: 13rem; }
+.steps th[scope=row] { white-space: nowrap; }
+.files tbody td:nth-child(2) { white-space: normal; }
 td.wrap { white-space: normal; overflow-wrap: anywhere; }
 small { display: block; color: var(--soft); font-size: .8rem; font-weight: 400; }
 tr.ship { background: linear-gradient(var(--accent-soft), var(--accent-soft)); }
@@ -64,12 +67,14 @@ tr.ship td:last-child { box-shadow: 10px 0 0 var(--accent-soft); }
 .tag.ship { background: var(--accent); color: var(--paper); }
 .tag.warn { background: var(--warn-soft); color: var(--warn); }
 .none-yet { color: var(--soft); }
-.charts { display: grid; grid-template-columns: 1fr 1fr; gap: 0 3rem; }
+.charts { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 0 3rem; }
 figure { margin: 0; }
 svg { display: block; width: 100%; height: auto; margin-top: .8rem; overflow: visible;
   font-family: inherit; }
+svg.on-narrow { display: none; }
 svg text { fill: var(--ink); font-size: 11px; }
 svg .tick, svg .axis, svg .note { fill: var(--soft); font-size: 10.5px; }
+svg .label { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }
 svg .label.ship, svg .value.ship { fill: var(--accent); font-weight: 650; }
 svg .grid { stroke: var(--rule); stroke-width: 1; }
 svg .floor { stroke: var(--warn); stroke-width: 1; stroke-dasharray: 4 3; }
@@ -101,19 +106,22 @@ footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid var(--rule)
   color: var(--soft); font-size: .82rem; overflow-wrap: anywhere; }
 @media (max-width: 46rem) {
   body { padding: 1.4rem 1rem 3rem; }
-  .charts { grid-template-columns: 1fr; }
+  .charts { grid-template-columns: minmax(0, 1fr); }
   .figures { grid-template-columns: 1fr 1fr; }
   .verdict p.first { font-size: 1.2rem; }
-  .wide { overflow-x: auto; -webkit-overflow-scrolling: touch; }
-  .wide svg { width: 44rem; }
+  svg.on-wide { display: none; }
+  svg.on-narrow { display: block; }
   table.cards thead { position: absolute; width: 1px; height: 1px; overflow: hidden;
     clip-path: inset(50%); }
   table.cards, table.cards tbody, table.cards tr, table.cards th, table.cards td {
     display: block; }
-  table.cards tr { display: grid; grid-template-columns: 1fr 1fr; gap: .35rem 1rem;
-    padding: .8rem 0; border-bottom: 1px solid var(--rule); }
+  table.cards tr { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); 
+    gap: .35rem .8rem;    padding: .8rem 0; border-bottom: 1px solid var(--rule); }
   table.cards th, table.cards td { border: 0; padding: 0; text-align: left; white-space: normal; }
   table.cards th, table.cards td.full { grid-column: 1 / -1; }
+  .bar-cell { min-width: 0; }
+  .bar-cell span.track { width: 100%; }
+  .bar-cell span.said { text-align: left; width: auto; display: block; }
   table.cards td[data-of]::before { content: attr(data-of); display: block; color: var(--soft);
     font-size: .76rem; }
   tr.ship { background: none; }

@@ -61,11 +61,14 @@ def number(value: float) -> str:
     return f"{round(value, 2) + 0.0:g}"
 
 
-def figure(title: str, description: str, size: tuple[float, float], parts: Iterable[str]) -> str:
+def figure(
+    title: str, description: str, size: tuple[float, float], parts: Iterable[str], style: str = ""
+) -> str:
     """An <svg> that scales to its column and tells screen readers what it shows."""
     width, height = size
+    kind = f' class="{style}"' if style else ""
     return (
-        f'<svg viewBox="0 0 {number(width)} {number(height)}" role="img" '
+        f'<svg{kind} viewBox="0 0 {number(width)} {number(height)}" role="img" '
         f'aria-label="{escape(title)}: {escape(description)}">' + "".join(parts) + "</svg>"
     )
 

@@ -28,8 +28,8 @@ class Cell(NamedTuple):
 
 
 FILE_COLUMNS = (
-    *("Precision", "File", "Ratio", "Download", "Top-1", "Against fp32", "Load"),
-    *("Latency", "Peak memory"),
+    *("Precision", "File", "Ratio", "Download", "Top-1", "Vs fp32", "Load"),
+    *("Latency", "Memory"),
 )
 
 
@@ -39,7 +39,7 @@ def file_cells(row: Row) -> tuple[Cell, ...]:
         Cell(row.precision, row.method),
         Cell(bytes_text(row.file_bytes), f"{count_text(row.file_bytes)} B"),
         Cell(MISSING if row.ratio is None else times_text(row.ratio)),
-        Cell(bytes_text(row.download_bytes), f"{count_text(row.download_bytes)} B"),
+        Cell(bytes_text(row.download_bytes)),
         _top1(row),
         _against(row),
         _time(row.load_ms, row.first_ms),
@@ -79,7 +79,7 @@ def _against(row: Row) -> Cell:
 
 
 def _time(load_ms: float | None, first_ms: float | None) -> Cell:
-    first = "" if first_ms is None else f"first run {time_text(first_ms)}"
+    first = "" if first_ms is None else f"first {time_text(first_ms)}"
     return Cell(MISSING) if load_ms is None else Cell(time_text(load_ms), first)
 
 
@@ -94,7 +94,7 @@ def _memory(row: Row) -> Cell:
     if row.peak_rss_bytes is None:
         return Cell(MISSING)
     base = row.rss_base_bytes
-    own = "" if base is None else f"{bytes_text(max(0, row.peak_rss_bytes - base))} for the file"
+    own = "" if base is None else f"+{bytes_text(max(0, row.peak_rss_bytes - base))}"
     return Cell(bytes_text(row.peak_rss_bytes), own)
 
 
@@ -105,8 +105,9 @@ def file_notes(rows: Sequence[Row]) -> str:
     scored = f"Top-1 on {images} test images, with its 95 % Wilson interval. " if samples else ""
     return (
         "Ratio: fp32 weights to file. Download: the file deflated at level 9, as an app store "
-        f"sends it. {scored}Latency: median and p10–p90 of single images. Peak memory: of the "
-        "whole measuring process, and what the file added to it. kB and MB are decimal."
+        f"sends it. {scored}Latency: median and p10–p90 of single images. Memory: peak of the "
+        "whole measuring process (+ what loading and running the file added). Load: opening the "
+        "file, and the first run after it. kB and MB are decimal."
     )
 
 

@@ -106,22 +106,28 @@ def trace(module: nn.Module, shape: tuple[int, ...]) -> Graph:
     The batch is left free where the net allows it. Raises ExportError, with torch's reason, for
     nets that torch.export cannot trace (data-dependent control flow).
     """
-    batch = max(2, shape[0])
-    example = torch.zeros(batch, *shape[1:])
     try:
-        with torch.no_grad():
-            exported = torch.export.export(
-                module, (example,), dynamic_shapes=(({0: torch.export.Dim.AUTO}),), strict=False
-            )
+        exported = _export(module, max(2, shape[0]), shape)
         dynamic = not isinstance(_input_shape(exported.graph)[0], int)
-        if not dynamic:
-            with torch.no_grad():
-                exported = torch.export.export(module, (torch.zeros(1, *shape[1:]),), strict=False)
-    except Exception as error:  # torch.export raises many types, none documented
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise ExportError(f"torch.export cannot trace {type(module).__name__}: {reason}") from error
-    program = exported.module(check_guards=False)
-    return _name_tensors(program, dynamic)
+    except Exception:  # a net that takes one picture at a time fails for two
+        exported, dynamic = None, False
+    if exported is None or not dynamic:
+        try:
+            exported = _export(module, 1, shape)
+        except Exception as error:  # torch.export raises many types, none documented
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+            raise ExportError(
+                f"torch.export cannot trace {type(module).__name__}: {reason}"
+            ) from error
+    return _name_tensors(exported.module(check_guards=False), dynamic)
+
+
+def _export(module: nn.Module, batch: int, shape: tuple[int, ...]) -> torch.export.ExportedProgram:
+    """The program for `batch` pictures; above one, the batch is left free where that works."""
+    free = None if batch == 1 else ({0: torch.export.Dim.AUTO},)
+    with torch.no_grad():
+        example = torch.zeros(batch, *shape[1:])
+        return torch.export.export(module, (example,), dynamic_shapes=free, strict=False)
 
 
 def _input_shape(graph: fx.Graph) -> tuple[Any, ...]:

@@ -115,8 +115,8 @@ footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid var(--rule)
     clip-path: inset(50%); }
   table.cards, table.cards tbody, table.cards tr, table.cards th, table.cards td {
     display: block; }
-  table.cards tr { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); 
-    gap: .35rem .8rem;    padding: .8rem 0; border-bottom: 1px solid var(--rule); }
+  table.cards tr { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr));
+    gap: .35rem .8rem; padding: .8rem 0; border-bottom: 1px solid var(--rule); }
   table.cards th, table.cards td { border: 0; padding: 0; text-align: left; white-space: normal; }
   table.cards th, table.cards td.full { grid-column: 1 / -1; }
   .bar-cell { min-width: 0; }

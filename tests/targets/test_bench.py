@@ -1,0 +1,182 @@
+"""Benchmarks: interleaved processes, all raw times, honest failures; the ratio's interval."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compress.errors import DeviceError
+from compress.spec import TensorSpec
+from targets.artifact import Artifact, file_sha256
+from targets.bench import benchmark
+from targets.device import Completed, Provenance
+from targets.devices.local import LocalDevice
+from targets.measurement import Measurement, Plan, Target, ratio
+from tests.reports import sha, write_onnx
+
+QUICK = Plan(runs=5, rounds=2, warmup_s=0.05, max_s=0.2)
+
+
+@dataclass
+class ScriptedDevice:
+    """Answers as the runner would, without running anything; remembers the order."""
+
+    answer: Mapping[str, object]
+    name: str = "scripted"
+    provenance: Provenance = "emulated"
+    python: str = "python3"
+    seen: list[str] = field(default_factory=list[str])
+
+    def describe(self) -> Mapping[str, str | int | float | None]:
+        return {}
+
+    def push(self, path: Path) -> str:
+        return path.name
+
+    def run(self, argv: Sequence[str], timeout_s: float) -> Completed:
+        assert timeout_s > 0
+        self.seen.append(json.loads(argv[2])["path"])
+        return Completed(0, "noise\n" + json.dumps(self.answer) + "\n", "")
+
+
+ANSWER: dict[str, object] = {
+    "runtime": "r",
+    "version": "1",
+    "provider": "p",
+    "load_ns": 2_000_000,
+    "first_ns": 10,
+    "warmup": 10,
+    "settled": True,
+    "times_ns": [1_000_000, 3_000_000],
+    "peak_rss_bytes": None,
+    "rss_base_bytes": None,
+    "environment": {"load_average": 0.1},
+}
+
+
+def measurement(*processes: Sequence[float]) -> Measurement:
+    return Measurement(
+        file="a.onnx",
+        sha256=sha("a"),
+        runtime="r",
+        runtime_version="1",
+        provider="p",
+        device="d",
+        threads=1,
+        load_ms=1.0,
+        first_ms=1.0,
+        times_ms=tuple(tuple(p) for p in processes),
+        warmups=(10,) * len(processes),
+        settled=True,
+        peak_rss_bytes=None,
+        rss_base_bytes=None,
+        provenance="measured",
+        environment={},
+    )
+
+
+def test_real_files_on_this_machine(tmp_path: Path) -> None:
+    small = write_onnx(tmp_path / "small.onnx", width=4, side=16)
+    large = write_onnx(tmp_path / "large.onnx", width=64, side=96)
+    container = tmp_path / "net.dc"
+    container.write_bytes(b"not run")
+    calls: list[tuple[int, int, str]] = []
+    found = benchmark(
+        [small, large, container],
+        [Target(LocalDevice())],
+        QUICK,
+        progress=lambda *call: calls.append(call),
+    )
+    assert [m.file for m in found] == ["small.onnx", "large.onnx"]
+    first, second = found
+    assert first.sha256 == file_sha256(small)
+    assert first.runs == QUICK.runs * QUICK.rounds
+    assert len(first.times_ms) == QUICK.rounds
+    assert first.median_ms < second.median_ms
+    assert first.p10_ms <= first.median_ms <= first.p90_ms
+    assert first.provenance == "measured"
+    assert first.runtime == "onnxruntime"
+    assert first.load_ms > 0
+    assert calls[0] == (0, 4, "small.onnx")
+    assert calls[-1] == (4, 4, "")
+
+
+def test_files_take_turns(tmp_path: Path) -> None:
+    files = [write_onnx(tmp_path / f"{n}.onnx") for n in "ab"]
+    device = ScriptedDevice(ANSWER)
+    found = benchmark(files, [Target(device)], replace(QUICK, rounds=3))
+    assert device.seen == ["a.onnx", "b.onnx", "b.onnx", "a.onnx", "a.onnx", "b.onnx"]
+    assert found[0].provenance == "emulated"
+    assert found[0].median_ms == 2.0
+    assert found[0].load_ms == 2.0
+
+
+def test_a_changed_file_is_refused(tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "net.onnx")
+    spec = (TensorSpec("x", (1, 3, 16, 16)),)
+    artifact = Artifact(path, "onnx", "fp32", file_sha256(path), 1, spec, spec, sha("c"))
+    assert len(benchmark([artifact], [Target(ScriptedDevice(ANSWER))], QUICK)) == 1
+    write_onnx(path, width=9)
+    with pytest.raises(DeviceError, match="has changed since it was exported"):
+        benchmark([artifact], [Target(ScriptedDevice(ANSWER))], QUICK)
+    with pytest.raises(DeviceError, match="is not there to be measured"):
+        benchmark([tmp_path / "no.onnx"], [Target(ScriptedDevice(ANSWER))], QUICK)
+
+
+def test_a_runner_that_fails_names_file_and_device(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a net")
+    with pytest.raises(DeviceError, match=r"^broken\.onnx cannot be measured on local: ") as caught:
+        benchmark([broken], [Target(LocalDevice())], QUICK)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_runner_that_dies_is_told_from_one_that_answers(tmp_path: Path) -> None:
+    net = write_onnx(tmp_path / "net.onnx")
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho some log\necho last words >&2\nexit 7\n")
+    python.chmod(0o755)
+    with pytest.raises(DeviceError, match="status 7 and no result; its last words: last words"):
+        benchmark([net], [Target(LocalDevice(python=str(python)))], QUICK)
+
+
+def test_noise_is_a_spread_above_a_tenth() -> None:
+    quiet = measurement([1.0, 1.01, 1.02, 1.03], [1.0, 1.01, 1.02, 1.03])
+    loud = measurement([1.0, 1.0, 1.3, 1.3], [1.0, 1.0, 1.3, 1.3])
+    assert not quiet.noisy
+    assert loud.noisy
+    assert loud.spread == pytest.approx(0.3 / 1.15)
+
+
+def test_ratio_of_a_file_with_itself_is_one() -> None:
+    a = measurement([1.0, 1.1], [2.0, 2.1], [3.0, 3.1])
+    same = ratio(a, a)
+    assert (same.value, same.low, same.high) == (1.0, 1.0, 1.0)
+
+
+def test_pairs_cancel_the_drift_of_the_machine() -> None:
+    """B takes twice A's time in every round while the machine slows down fourfold."""
+    drift = (1.0, 2.0, 3.0, 4.0)
+    a = measurement(*([d, d] for d in drift))
+    b = measurement(*([2 * d, 2 * d] for d in drift))
+    found = ratio(a, b)
+    assert (found.low, found.value, found.high) == (0.5, 0.5, 0.5)
+    unpaired = ratio(a, measurement(*([2 * d] for d in drift[:3])))
+    assert unpaired.low < unpaired.value < unpaired.high
+
+
+def test_the_interval_covers_the_true_ratio_about_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(0)
+    covered = 0
+    for trial in range(60):
+        levels = generator.normal(1.0, 0.05, (2, 9))
+        a = measurement(*([0.7 * level] for level in levels[0]))
+        b = measurement(*([level] for level in levels[1]))
+        found = ratio(a, b, seed=trial)
+        covered += found.low <= 0.7 <= found.high
+    assert covered >= 52

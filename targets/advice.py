@@ -64,10 +64,17 @@ def advise(report: Report) -> Advice:
         ship=ship,
         reference=reference,
         runner_up=passed[1] if len(passed) > 1 else None,
-        best=tuple({row.format: row for row in reversed(passed)}.values())[::-1],
+        best=_first_of_each_format(passed),
         rejected=tuple(rejected),
         notes=tuple(_notes(report, ship)),
     )
+
+
+def _first_of_each_format(rows: Sequence[Row]) -> tuple[Row, ...]:
+    first: dict[str, Row] = {}
+    for row in rows:
+        first.setdefault(row.format, row)
+    return tuple(first.values())
 
 
 def reference_of(row: Row, rows: Sequence[Row]) -> Row | None:

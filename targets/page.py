@@ -78,7 +78,7 @@ def _header(report: Report, advice: Advice) -> str:
         f'<section class="verdict{"" if advice.ship else " none"}" aria-label="Advice">'
         f'<p class="first">{escape(advice.sentence)}</p>'
         f"<ul>{''.join(f'<li>{escape(p)}</li>' for p in points)}</ul>"
-        f"<details><summary>How this was chosen</summary><p>{escape(advice.rule)}</p>"
+        f"<details open><summary>How this was chosen</summary><p>{escape(advice.rule)}</p>"
         + (f"<p>Left out:</p><ul>{rejected}</ul>" if rejected else "")
         + f"</details></section>\n{_figures(advice)}"
     )

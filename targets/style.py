@@ -104,7 +104,7 @@ ul.gaps { padding-left: 1.1rem; font-size: .88rem; }
 ul.gaps li { margin: .25rem 0; overflow-wrap: anywhere; }
 footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid var(--rule);
   color: var(--soft); font-size: .82rem; overflow-wrap: anywhere; }
-@media (max-width: 46rem) {
+@media screen and (max-width: 46rem) {
   body { padding: 1.4rem 1rem 3rem; }
   .charts { grid-template-columns: minmax(0, 1fr); }
   .figures { grid-template-columns: 1fr 1fr; }
@@ -135,6 +135,7 @@ footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid var(--rule)
   }
   body { max-width: none; padding: 0; font-size: 10pt; }
   table { font-size: 8pt; }
+  small, thead th { font-size: 7pt; }
   th, td { padding: .25rem .35rem; }
   tr, figure, .verdict, .figures { break-inside: avoid; }
   h2 { break-after: avoid; margin-top: 1.6rem; }

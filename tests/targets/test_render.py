@@ -86,7 +86,7 @@ def test_html_says_what_matters_first_and_has_every_part() -> None:
     place = text.index("lenet5 on mnist")
     for word in order:
         place = text.index(word, place)  # each after the one before
-    for word in ("98.88–99.29", "3 won, 5 lost", "+19.0 MB", "25.8×", "FoldBatchNorm()", "92.0 %"):
+    for word in ("98.92–99.29", "3 won, 5 lost", "+19.0 MB", "25.8×", "FoldBatchNorm()", "92.0 %"):
         assert word in text, word
     assert "ip2 alone: too few weights" in text
     assert page.tags.count("svg") == 4

@@ -86,16 +86,23 @@ def test_stops_after_the_time_it_is_given(tmp_path: Path) -> None:
     assert 3 <= len(json.loads(lines[0])["times_ns"]) < 100_000
 
 
-def test_warm_up_that_never_settles_is_said() -> None:
+def test_warm_up_ends_when_two_windows_agree_or_at_its_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A scripted clock: windows of five calls at 100, 200, 100, 200, ... ns never agree."""
     calls: list[int] = []
 
-    def slower_each_time() -> None:
+    def scripted(call: object) -> int:
+        del call
         calls.append(0)
-        sum(range(20_000 * len(calls)))
+        return 100 + 100 * ((len(calls) - 1) // 5 % 2)
 
-    count, settled = runner._warm_up(slower_each_time, 0.3)
+    monkeypatch.setattr(runner, "_timed", scripted)
+    count, settled = runner._warm_up(lambda: None, 0.05)
     assert not settled
-    assert count == len(calls) > 0
+    assert count == len(calls) > 10
+    monkeypatch.setattr(runner, "_timed", lambda _: 100)
+    assert runner._warm_up(lambda: None, 5.0)[1]
 
 
 @pytest.mark.parametrize(

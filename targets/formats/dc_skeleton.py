@@ -65,7 +65,7 @@ def filled(graph: bytes, tensors: Tensors) -> bytes:
             marked.setdefault(reference, []).append(tensor)
     for reference, array in _arrays(tensors):
         for tensor in marked.pop(reference, ()):
-            whole = numpy_helper.from_array(array, tensor.name)
+            whole = numpy_helper.from_array(array)
             if (whole.data_type, *whole.dims) != (tensor.data_type, *tensor.dims):
                 raise ContainerError(
                     f"the graph wants {tensor.name!r} of shape {tuple(tensor.dims)}, the container "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -112,9 +112,16 @@ def _checked_about(container: Container) -> Mapping[str, Any]:
     about = container.about
     if not isinstance(about["edits"], list) or len(about["edits"]) > _MAX_EDITS:
         raise ContainerError(f"edits are no list of at most {_MAX_EDITS}; get the file again")
-    if any(set(step) != {"stage", "settings"} for step in about["history"]):
-        raise ContainerError("history has steps without stage and settings; get the file again")
+    history = about["history"]
+    # The digest does not cover the history, so its types are checked here.
+    steps = all(set(s) == {"stage", "settings"} and _texts(s.values()) for s in history)
+    if not isinstance(history, list) or not steps:
+        raise ContainerError("history is no list of stages and settings; get the file again")
     return about
+
+
+def _texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def _check_tensors(container: Container, spec: ModelSpec) -> None:

@@ -2,8 +2,8 @@
 
 Encodings become temporary torch parametrizations and are removed on exit: a mask (Han et al.
 2015); `centroids[indices]`, whose gradient is the per-cluster sum of Deep Compression (Han et al.
-2016, section 3.3, eq. 3); rounding to an integer grid with a straight-through gradient. Parameter
-names never change, and no parametrization survives.
+2016, section 3.3, eq. 3); rounding to an integer grid with a straight-through gradient. Names and
+order of the parameters never change, and no parametrization survives.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.nn.utils import parametrize
 
 from compress.candidate import Candidate
 from compress.encoding import Encoded, Encoding, Masked
-from compress.network import TorchNetwork
+from compress.network import FloatArray, TorchNetwork, load_state
 
 
 class MaskedWeight(nn.Module):
@@ -39,8 +39,9 @@ class MaskedWeight(nn.Module):
 class SharedWeight(nn.Module):
     """(codebook * keep)[indices] * scale: the codebook trains, code 0 stays 0.
 
-    On an integer grid the codebook is rounded into [-127, 127] on the way forward and its gradient
-    passes straight through.
+    It trains in the weights' own units, or else a learning rate for weights would not move the
+    integers of a grid by half a step, ever. On an integer grid the codebook is rounded into
+    [-127, 127] on the way forward and its gradient passes straight through.
     """
 
     indices: torch.Tensor
@@ -50,7 +51,8 @@ class SharedWeight(nn.Module):
     def __init__(self, encoding: Encoded) -> None:
         super().__init__()
         self.on_integers = encoding.on_integers
-        codebook = encoding.codebook.astype(np.float32)
+        self.unit = _unit(encoding.scale)
+        codebook = encoding.codebook.astype(np.float32) * np.float32(self.unit)
         self.codebook = nn.Parameter(torch.from_numpy(codebook))
         self.register_buffer("indices", torch.from_numpy(encoding.indices.astype(np.int64)))
         self.register_buffer("scale", torch.from_numpy(encoding.broadcast_scale().copy()))
@@ -60,15 +62,21 @@ class SharedWeight(nn.Module):
 
     def entries(self) -> torch.Tensor:
         """The codebook as it acts."""
-        values = self.codebook * self.keep
+        values = self.codebook * self.keep / self.unit
         if self.on_integers:
             rounded = values.round().clamp(-127, 127)
-            values = values + (rounded - values).detach()
+            values = _straight_through(rounded, values)
         return values
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         del weight  # the decoded values come from the codebook alone
         return self.entries()[self.indices] * self.scale + 0.0
+
+
+def _unit(scale: FloatArray) -> float:
+    """The power of two next to the scale's root mean square: multiplying by it is exact."""
+    square = float(np.mean(np.square(scale, dtype=np.float64)))
+    return 2.0 ** round(np.log2(square) / 2) if square > 0 else 1.0
 
 
 class GridWeight(nn.Module):
@@ -91,8 +99,12 @@ class GridWeight(nn.Module):
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         exact = self.integers(weight) * self.scale + 0.0
-        latent = weight * self.keep
-        return latent + (exact - latent).detach()
+        return _straight_through(exact, weight * self.keep)
+
+
+def _straight_through(exact: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+    """Exactly the values of `exact`, with the gradient of `latent`."""
+    return exact.detach() + (latent - latent.detach())
 
 
 @dataclass
@@ -125,16 +137,19 @@ def constrained(candidate: Candidate) -> Generator[Constrained]:
     bound = {name: _bind(model, name, e) for name, e in sorted(candidate.encodings.items())}
     held = Constrained(model.train())
     yield held
-    model.eval()
+    model.cpu()  # a loop may have moved it to an accelerator
     encodings = {
         name: _read(candidate.encodings[name], part, _original(model, name))
         for name, part in bound.items()
     }
+    state = {n: t.numpy() for n, t in model.state_dict().items() if "parametrizations." not in n}
     for name in bound:
-        path, _, attribute = name.rpartition(".")
-        parametrize.remove_parametrizations(model.get_submodule(path), attribute)
-    network = TorchNetwork(model, candidate.network.input_shape)
-    tuned = replace(candidate, network=network)
+        state[name] = _original(model, name).detach().numpy()
+    # Into a copy of the net as it was: what the loop hung on the model stays there, and
+    # parameters keep their order, by which optimizers number them.
+    fresh = candidate.network.module()
+    load_state(fresh, state, "the tuned net")
+    tuned = replace(candidate, network=TorchNetwork(fresh, candidate.network.input_shape))
     held.results.append(tuned.with_values({}, encodings))
 
 

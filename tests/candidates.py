@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from compress.candidate import Candidate
 from compress.encoding import Encoded, Masked, int8_codebook
 from compress.models.lenet import lenet300_spec
-from compress.spec import ModelSpec
+from compress.spec import ModelSpec, TensorSpec
 from tests.nets import digits_plain_spec
 
 
@@ -56,3 +58,24 @@ def mixed(candidate: Candidate) -> Candidate:
     if "fc3.weight" in shapes:
         encodings["fc3.weight"] = int8(shapes["fc3.weight"])
     return candidate.with_values({}, encodings)
+
+
+class Strided(nn.Module):
+    """A grouped, strided, padded convolution, ReLU, pooling and a linear layer, all with biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2)
+        self.fc = nn.Linear(24, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(F.max_pool2d(F.relu(self.conv(x)), 2).flatten(1))
+
+
+def strided() -> nn.Module:
+    return Strided()
+
+
+def strided_spec() -> ModelSpec:
+    """Input (1, 4, 8, 8)."""
+    return ModelSpec("tests.candidates:strided", inputs=(TensorSpec("input", (1, 4, 8, 8)),))

@@ -1,0 +1,82 @@
+"""A candidate's net as a float .tflite flatbuffer: litert_torch, made quiet."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+
+import torch
+
+from compress.candidate import Candidate
+from compress.errors import ExportError
+from compress.extras import need
+
+
+def float_flatbuffer(candidate: Candidate) -> bytes:
+    """The candidate as float32 operators at batch 1, pictures NHWC. ExportError where it cannot.
+
+    An encoded candidate whose batch norm is not folded is refused: the converter would fold it
+    into weights that no longer are what the encoding says.
+    """
+    _check(candidate)
+    shape = (1, *candidate.spec.inputs[0].shape[1:])
+    module = candidate.network.module().eval()
+    example = torch.zeros(shape)
+    with _quiet():
+        converter = need("litert_torch", "tflite", "TFLite export")
+        try:
+            if len(shape) == 4:
+                module = converter.to_channel_last_io(module, args=[0]).eval()
+                example = example.permute(0, 2, 3, 1).contiguous()
+            return bytes(converter.convert(module, (example,)).model_content())
+        except Exception as error:  # the converter raises many types, none documented
+            reason = next(iter(str(error).strip().splitlines()), repr(error))
+            name = candidate.spec.name
+            raise ExportError(f"litert_torch cannot convert {name}: {reason[:300]}") from error
+
+
+def _check(candidate: Candidate) -> None:
+    name, inputs = candidate.spec.name, candidate.spec.inputs
+    if len(inputs) != 1:
+        raise ExportError(f"{name} has {len(inputs)} inputs; TFLite export takes 1")
+    if candidate.encodings or candidate.activations:
+        norms = [n.id for n in candidate.network.graph.nodes if n.id.operator == "batch_norm"]
+        if norms:
+            raise ExportError(
+                f"batch norm {norms[0].module!r} is not folded, and folding it now would change "
+                f"the encoded weights; put FoldBatchNorm first"
+            )
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Nothing on stdout and stderr, from Python or from C: the converter tells all it does.
+
+    The root logger's handlers are put back: its first log line would leave one behind that
+    writes to a stream which is gone by then.
+    """
+    handlers, level = logging.root.handlers[:], logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    unread = io.StringIO()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        with warnings.catch_warnings(), redirect_stdout(unread), redirect_stderr(unread):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.dup2(kept[0], 1)
+        os.dup2(kept[1], 2)
+        for descriptor in (*kept, nowhere):
+            os.close(descriptor)
+        logging.root.handlers[:] = handlers
+        logging.disable(level)

@@ -1,0 +1,119 @@
+"""A float .tflite model rewritten onto a plan's integer grids, operator by operator.
+
+An operator runs on integers where its weight, its inputs and its outputs all have a grid and its
+integer kernel is known here; else it stays float, between DEQUANTIZE and QUANTIZE. With an empty
+plan the model comes out as it went in, under shorter names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from compress.candidate import ActivationQuant
+from targets.formats.tflite_layers import add_layer, options_of
+from targets.formats.tflite_plan import MOVES_VALUES, WEIGHTED, Plan
+from targets.formats.tflite_schema import NO_TENSOR, Source
+from targets.formats.tflite_sketch import Sketch
+from targets.formats.tflite_tensors import Tensors, signed
+
+# The first version of each operator that has an int8 kernel:
+# tensorflow/lite/tools/versioning/op_version.cc.
+_INTEGER_VERSION: Mapping[str, int] = {
+    "ADD": 2,
+    "AVERAGE_POOL_2D": 2,
+    "CONCATENATION": 2,
+    "EXPAND_DIMS": 1,
+    "MAX_POOL_2D": 2,
+    "MEAN": 2,
+    "PAD": 2,
+    "PADV2": 2,
+    "RELU": 2,
+    "RELU6": 2,
+    "RESHAPE": 1,
+    "SLICE": 2,
+    "SPLIT": 2,
+    "SPLIT_V": 2,
+    "SQUEEZE": 1,
+    "STRIDED_SLICE": 2,
+    "TRANSPOSE": 2,
+}
+# The kernels of these cannot rescale: all their tensors are on the output's grid.
+_ONE_GRID = MOVES_VALUES | {"AVERAGE_POOL_2D"}
+
+
+def rewrite(
+    source: Source, plan: Plan, *, integer_ends: bool
+) -> tuple[Sketch, list[int], list[int]]:
+    """(new model, its inputs, its outputs); ends that have a grid are int8 if `integer_ends`."""
+    tensors = Tensors(source, plan)
+    inputs: list[int] = []
+    for index in source.inputs:
+        grid = plan.grids.get(index)
+        inputs.append(tensors.make(index, grid if integer_ends else None))
+        if not integer_ends:
+            tensors.settle(index)
+    for operator in source.operators:
+        kind = source.kind(operator)
+        if not _on_integers(source, plan, operator, kind):
+            _add_float(tensors, operator, kind)
+        elif kind in WEIGHTED:
+            add_layer(tensors, operator, kind)
+        else:
+            _add_integer(tensors, operator, kind)
+    ends = plan.grids if integer_ends else {}
+    outputs = [tensors.read(index, ends.get(index)) for index in source.outputs]
+    return tensors.sketch, inputs, outputs
+
+
+def _on_integers(source: Source, plan: Plan, operator: Any, kind: str) -> bool:
+    """True where every real number that the operator touches is on a grid, and a kernel exists."""
+    inputs = [int(i) for i in operator.inputs if int(i) != NO_TENSOR]
+    constants = {i: c for i in inputs if (c := source.constant(i)) is not None}
+    moving = [i for i in inputs if i not in constants]
+    if not all(i in plan.grids for i in (*moving, *map(int, operator.outputs))):
+        return False
+    if kind in WEIGHTED:
+        return inputs[1] in plan.weights
+    real = [i for i, c in constants.items() if c.dtype == np.float32]
+    return kind in _INTEGER_VERSION and (not real or kind == "PADV2")
+
+
+def _add_integer(tensors: Tensors, operator: Any, kind: str) -> None:
+    grids = tensors.plan.grids
+    target = grids[int(operator.outputs[0])]
+    inputs: list[int] = []
+    for index in (int(i) for i in operator.inputs):
+        own = grids.get(index)
+        inputs.append(tensors.read(index, target if own and kind in _ONE_GRID else own))
+    if kind == "PADV2":
+        inputs[2] = _pad_value(tensors, int(operator.inputs[2]), target)
+    outputs = [
+        tensors.make(i, target if kind in _ONE_GRID else grids[i])
+        for i in map(int, operator.outputs)
+    ]
+    version = max(tensors.source.version(operator), _INTEGER_VERSION[kind])
+    tensors.sketch.operator(kind, version, inputs, outputs, options_of(operator))
+    if kind == "RESHAPE":
+        tensors.note_reshape(inputs[0], outputs[0])
+
+
+def _pad_value(tensors: Tensors, index: int, grid: ActivationQuant) -> int:
+    """What PADV2 fills in, on the grid; minus infinity, before a max-pool, is its lowest code."""
+    value = tensors.source.constant(index)
+    assert value is not None
+    code = np.clip(np.rint(value / np.float32(grid.scale)) + grid.zero_point, 0, 255) - 128
+    return tensors.sketch.tensor(
+        tensors.name(index), value.shape, "INT8", code.astype(np.int8), signed(grid)
+    )
+
+
+def _add_float(tensors: Tensors, operator: Any, kind: str) -> None:
+    inputs = [tensors.read(int(i), None) for i in operator.inputs]
+    made = [tensors.make(int(i), None) for i in operator.outputs]
+    version = tensors.source.version(operator)
+    tensors.sketch.operator(kind, version, inputs, made, options_of(operator))
+    for index in operator.outputs:
+        tensors.settle(int(index))

@@ -7,7 +7,6 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.extras import need
 from compress.kmeans import Clusters
 
 
@@ -21,10 +20,12 @@ def cluster_with_sklearn(values: NDArray[np.float32], k: int, seed: int) -> Clus
     if distinct.size <= k:
         kind = np.uint8 if distinct.size <= 256 else np.uint16
         return Clusters(distinct, places.reshape(values.shape).astype(kind), 0.0)
-    library: Any = need("sklearn.cluster", "dev", "ShareWeights(method='sklearn')")
+    from sklearn.cluster import KMeans
+
     # float64: its float32 sums depend on the number of threads.
     points = flat.astype(np.float64).reshape(-1, 1)
-    fitted = library.KMeans(k, n_init=1, random_state=seed).fit(points)
+    library: Any = KMeans  # its annotations are wrong: n_init is "auto" or a number
+    fitted = library(k, n_init=1, random_state=seed).fit(points)
     labels = cast("NDArray[np.int32]", fitted.labels_)
     centres = cast("NDArray[np.float64]", fitted.cluster_centers_).reshape(-1)
     centroids, order = np.unique(centres.astype(np.float32), return_inverse=True)

@@ -63,7 +63,16 @@ def scorer(split: Split) -> Evaluate:
 
 
 def train(model: nn.Module, tuning: Tuning) -> None:
-    """Plain SGD with momentum; epoch e's order is a function of (seed, e)."""
+    """Plain SGD with momentum, on one thread; epoch e's order is a function of (seed, e)."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        _train(model, tuning)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(model: nn.Module, tuning: Tuning) -> None:
     images, labels = map(torch.from_numpy, digits()["train"])
     optimizer = torch.optim.SGD(model.parameters(), lr=tuning.learning_rate, momentum=0.9)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, tuning.epochs))
@@ -97,12 +106,7 @@ def digits_task() -> Task:
 @functools.cache
 def trained(spec: Callable[[], ModelSpec]) -> Trained:
     """The net of `spec`, trained once in a process, the same each time."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        torch.manual_seed(0)
-        model = spec().build()
-        train(model, Tuning(EPOCHS, LEARNING_RATE, seed=0, checkpoint=None))
-    finally:
-        torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    model = spec().build()
+    train(model, Tuning(EPOCHS, LEARNING_RATE, seed=0, checkpoint=None))
     return Trained(Candidate.load(spec(), model), digits_task())

@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from compress.affine import affine_grid
 from compress.calibrate import Calibrator, Range
 from compress.candidate import ActivationQuant, Candidate, Skipped
@@ -69,10 +72,15 @@ class QuantizeInt8:
         layers, skipped = choose(candidate, ("*",), ())
         floats = self._float_layers(candidate, layers)
         grids, ties = self._grids(candidate, task, floats)
+        own = candidate.network.parameters()
         encodings: dict[str, Encoded] = {}
         touched: list[str] = []
         for layer in layers:
-            done = self._weight(candidate, layer, floats, grids)
+            if layer.name in floats:
+                skipped.append(Skipped(layer.name, "kept in float"))
+                continue
+            bias = own.get(layer.bias) if layer.bias is not None else None
+            done = self._weight(candidate, layer, (own[layer.weight], bias), grids)
             if isinstance(done, str):
                 skipped.append(Skipped(layer.name, done))
             else:
@@ -115,12 +123,14 @@ class QuantizeInt8:
         return {tensor: grids[tensor] for tensor in order}, ties
 
     def _weight(
-        self, candidate: Candidate, layer: LayerInfo, floats: tuple[str, ...], grids: Grids
+        self,
+        candidate: Candidate,
+        layer: LayerInfo,
+        values: tuple[NDArray[np.float32], NDArray[np.float32] | None],
+        grids: Grids,
     ) -> Encoded | str:
-        """The layer's integer weight, or why it is left alone."""
+        """The layer's integer weight, from its float (weight, bias), or why it is left alone."""
         old = candidate.encodings.get(layer.weight)
-        if layer.name in floats:
-            return "kept in float"
         if isinstance(old, Encoded) and old.on_integers:
             return "its weights are integers already"
         readers = [
@@ -130,13 +140,12 @@ class QuantizeInt8:
         ]
         if not readers:
             return "the net never uses it"
-        own = candidate.network.parameters()
-        bias = own.get(layer.bias) if layer.bias is not None else None
+        weight, bias = values
         scales = [grids[r.inputs[0]].scale for r in readers if r.inputs[0] in grids]
         floor = bias_floor(bias if scales else None, min(scales, default=1.0), layer.shape[0])
         if isinstance(old, Encoded):
             return shared_int8(old, floor)
-        return dense_int8(own[layer.weight], layer.axis if self.per_channel else None, floor)
+        return dense_int8(weight, layer.axis if self.per_channel else None, floor)
 
 
 def _groups(graph: Graph) -> list[frozenset[TensorId]]:

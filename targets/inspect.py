@@ -1,0 +1,223 @@
+"""What a file holds, as data: tensors, bytes, operators, and what it says of its net.
+
+Nothing is run and nothing is built: a container's tensors are decoded, a graph is only read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.encoding import Encoded, Encoding, Masked
+from compress.errors import ContainerError, DataError, EdgepressError
+from compress.spec import ModelSpec
+from targets.formats.dc_envelope import Container, amiss, read_container
+from targets.formats.dc_record import PLAIN, Record
+
+KINDS = (".dc", ".onnx", ".tflite", ".safetensors")
+
+
+@dataclass(frozen=True)
+class TensorSummary:
+    """One tensor with values in the file. Fractions in [0, 1].
+
+    `form`: 'plain', 'masked', 'shared', 'int8'. `index_bits`: bits of a dense index into the
+    codebook; `gap_bits`: width of a gap; `coded_bits`: bits a kept weight takes in the file for
+    its position and code, both as Huffman words (codebook and scales apart).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    form: str
+    elements: int
+    nonzeros: int
+    file_bytes: int
+    index_bits: int | None = None
+    gap_bits: int | None = None
+    coded_bits: float | None = None
+
+    @property
+    def kept(self) -> float:
+        """The fraction of the weights that are not zero; 1 for no weights."""
+        return self.nonzeros / self.elements if self.elements else 1.0
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A file. `fp32_bytes`: its float tensors at 4 bytes an element; None where it is a graph,
+    whose constants are not the net's weights alone.
+
+    `parts`: bytes by part (container) or by type of constant (graphs). `says`: what the file says
+    of its net: model, classes, preprocess, history, digest.
+    """
+
+    path: str
+    format: str
+    file_bytes: int
+    precision: str
+    tensors: tuple[TensorSummary, ...]
+    parts: Mapping[str, int] = field(default_factory=dict[str, int])
+    operators: Mapping[str, int] = field(default_factory=dict[str, int])
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    opset: int | None = None
+    says: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    fp32_bytes: int | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """fp32_bytes / file_bytes."""
+        return None if self.fp32_bytes is None else self.fp32_bytes / self.file_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return {**asdict(self), "ratio": self.ratio}
+
+
+def inspect_file(path: Path) -> Inspection:
+    """Read `path` by its suffix; an EdgepressError, one line, for what is not such a file."""
+    if not path.is_file():
+        raise DataError(f"{path} does not exist or is no file; give one of {', '.join(KINDS)}")
+    kind = path.suffix.lower()
+    if kind == ".dc":
+        return inspect_container(path)
+    if kind == ".safetensors":
+        return inspect_safetensors(path)
+    # Slow to import, and only for these.
+    if kind == ".onnx":
+        from targets.inspect_onnx import inspect_onnx
+
+        return inspect_onnx(path)
+    if kind == ".tflite":
+        from targets.inspect_tflite import inspect_tflite
+
+        return inspect_tflite(path)
+    raise DataError(
+        f"{path} is of a kind that cannot be inspected ({kind or 'no suffix'}); give one of "
+        f"{', '.join(KINDS)}"
+    )
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's bytes; DataError where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); check its rights") from error
+
+
+def plain_summary(name: str, array: NDArray[Any], file_bytes: int) -> TensorSummary:
+    """A tensor that stands in its file as it is."""
+    nonzeros = int(np.count_nonzero(array))
+    dtype = str(array.dtype)
+    return TensorSummary(name, array.shape, dtype, "plain", array.size, nonzeros, file_bytes)
+
+
+def inspect_container(path: Path) -> Inspection:
+    """A Deep Compression container, without torch."""
+    container = read_container(path)
+    decoded = zip(container.records, container.decode(), strict=True)
+    tensors = tuple(_coded_summary(r, array, encoding) for r, (_, array, encoding) in decoded)
+    size = path.stat().st_size
+    # safetensors' own header: what no part accounts for.
+    parts = {**container.part_bytes, "envelope": size - sum(container.part_bytes.values())}
+    says, precision = _about(container, tensors)
+    return Inspection(
+        path=str(path),
+        format="dc",
+        file_bytes=size,
+        precision=precision,
+        tensors=tensors,
+        parts=dict(sorted(parts.items())),
+        inputs=says.pop("inputs"),
+        says=says,
+        fp32_bytes=_fp32_bytes(tensors),
+    )
+
+
+def inspect_safetensors(path: Path) -> Inspection:
+    """Plain weights, or a candidate's checkpoint."""
+    from compress.checkpoint import read_safetensors
+
+    arrays, metadata = read_safetensors(path)
+    explained = {n.split("/")[1] for n in arrays if n.startswith("encoding/")}
+    state = {
+        n.removeprefix("state/"): a for n, a in arrays.items() if not n.startswith("encoding/")
+    }
+    tensors = tuple(plain_summary(n, a, a.nbytes) for n, a in sorted(state.items()))
+    held = {t.name: arrays.get(f"encoding/{t.name}/codebook") for t in tensors}
+    forms = {n: "masked" if book is None else _form(book) for n, book in held.items()}
+    named = tuple(replace(t, form=forms[t.name]) if t.name in explained else t for t in tensors)
+    size = path.stat().st_size
+    encodings = sum(a.nbytes for n, a in arrays.items() if n.startswith("encoding/"))
+    values = sum(t.file_bytes for t in tensors)
+    parts = {"values": values, "encodings": encodings, "header": size - values - encodings}
+    return Inspection(
+        path=str(path),
+        format="safetensors",
+        file_bytes=size,
+        precision=_precision(named, grids=False),
+        tensors=named,
+        parts=parts,
+        says={"content": "candidate" if "edgepress" in metadata else "plain weights"},
+        fp32_bytes=_fp32_bytes(tensors),
+    )
+
+
+def _coded_summary(record: Record, array: NDArray[Any], encoding: Encoding | None) -> TensorSummary:
+    plain = plain_summary(record.name, array, record.payload_bytes)
+    if encoding is None or record.form == PLAIN:
+        return plain
+    coded = 8 * sum(record.sections[:2])
+    return replace(
+        plain,
+        form="masked" if isinstance(encoding, Masked) else _form(encoding.codebook),
+        index_bits=encoding.bits if isinstance(encoding, Encoded) else None,
+        gap_bits=record.numbers[0],
+        coded_bits=coded / plain.nonzeros if plain.nonzeros else None,
+    )
+
+
+def _form(codebook: NDArray[Any]) -> str:
+    return "int8" if codebook.dtype == np.int8 else "shared"
+
+
+def _about(container: Container, tensors: tuple[TensorSummary, ...]) -> tuple[dict[str, Any], str]:
+    """(what the container says of its net, its precision); ContainerError where it is damaged."""
+    about = container.about
+    try:
+        spec = ModelSpec.from_json(json.dumps(about["spec"]), trusted=True)
+        says: dict[str, Any] = {
+            "model": spec.name,
+            "inputs": tuple(f"{t.name} {t.dtype} {list(t.shape)} {t.layout}" for t in spec.inputs),
+            "classes": list(spec.classes),
+            "preprocess": asdict(spec.preprocess),
+            "history": [str(step["settings"]) for step in about["history"]],
+            "edits": len(about["edits"]),
+            "grids": len(about["activations"]),
+            "digest": str(about["digest"]),
+            "graph": container.graph is not None,
+        }
+    except (EdgepressError, LookupError, TypeError, ValueError) as error:
+        raise amiss(
+            container.source, ContainerError(f"part 'about' is damaged: {error}")
+        ) from error
+    return says, _precision(tensors, grids=says["grids"] > 0)
+
+
+def _precision(tensors: tuple[TensorSummary, ...], *, grids: bool) -> str:
+    forms = {tensor.form for tensor in tensors}
+    if grids:
+        return "int8"
+    return "shared" if forms & {"shared", "int8"} else "pruned" if "masked" in forms else "fp32"
+
+
+def _fp32_bytes(tensors: tuple[TensorSummary, ...]) -> int:
+    return sum(4 * tensor.elements for tensor in tensors if tensor.dtype.startswith("float"))

@@ -1,0 +1,79 @@
+"""What an .onnx file holds: operators, constants, opset, and what it says of its net."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import numpy_helper
+
+from compress.errors import DataError
+from targets.inspect import Inspection, TensorSummary, plain_summary, read_bytes
+from targets.metadata import KEY, read_metadata
+
+
+def inspect_onnx(path: Path) -> Inspection:
+    """Raises DataError, one line, for a file that is no model or keeps its weights elsewhere."""
+    content = read_bytes(path)
+    try:
+        model = onnx.load_from_string(content)
+        graph = model.graph
+        tensors = tuple(_summary(path, tensor) for tensor in graph.initializer)
+        inputs = tuple(_described(value) for value in graph.input)
+        outputs = tuple(_described(value) for value in graph.output)
+    except DataError:
+        raise
+    except Exception as error:  # protobuf's and onnx's errors have no common public type
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path} is no readable .onnx file ({reason}); export it anew") from error
+    if not graph.node or not model.opset_import:
+        raise DataError(f"{path} is no .onnx model: it has no operators; export it anew")
+    operators = Counter(str(node.op_type) for node in graph.node)
+    sizes: Counter[str] = Counter()
+    for tensor in tensors:
+        sizes[tensor.dtype] += tensor.file_bytes
+    text = next((str(p.value) for p in model.metadata_props if p.key == KEY), None)
+    opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    return Inspection(
+        path=str(path),
+        format="onnx",
+        file_bytes=len(content),
+        precision="int8" if "DequantizeLinear" in operators else "fp32",
+        tensors=tensors,
+        parts={**sizes, "graph": len(content) - sum(sizes.values())},
+        operators=dict(operators.most_common()),
+        inputs=inputs,
+        outputs=outputs,
+        opset=max(opsets, default=None),
+        says=says(text),
+    )
+
+
+def says(text: str | None) -> dict[str, Any]:
+    """What edgepress wrote into the file of its net; nothing for a file of another maker."""
+    if text is None:
+        return {}
+    found = read_metadata(text)
+    return {
+        "model": found.model,
+        "classes": list(found.classes),
+        "preprocess": asdict(found.preprocess),
+        "digest": found.digest,
+    }
+
+
+def _summary(path: Path, tensor: onnx.TensorProto) -> TensorSummary:
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise DataError(f"{path} keeps {tensor.name!r} in another file; export it as one file")
+    return plain_summary(str(tensor.name), numpy_helper.to_array(tensor), tensor.ByteSize())
+
+
+def _described(value: onnx.ValueInfoProto) -> str:
+    kind = value.type.tensor_type
+    dims = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in kind.shape.dim]
+    name = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+    shape = ", ".join(map(str, dims))
+    return f"{value.name} {'float32' if name == 'float' else name} [{shape}]"

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.errors import DataError, MissingExtraError, RangeError
-from compress.spec import TensorSpec
 from targets.runtimes.tflite_bounds import is_whole
 from targets.runtimes.tflite_values import dequantized, is_real, quantized, tensor_spec
 

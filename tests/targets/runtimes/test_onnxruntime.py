@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from compress.errors import DataError, RangeError
+from targets.runtimes.onnxruntime import OnnxRuntime
+from tests.digits import digits, trained
+from tests.nets import digits_branch_spec, digits_residual_spec
+from tests.onnx_files import quantized, written
+
+PICTURES = digits()["validation"].images[:8]
+
+
+def tiny(path: Path, kind: int = TensorProto.FLOAT, batch: int | str = 1) -> Path:
+    """y = x + x."""
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "x"], ["y"])],
+        "tiny",
+        [helper.make_tensor_value_info("x", kind, [batch, 3])],
+        [helper.make_tensor_value_info("y", kind, [batch, 3])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+def test_float_file_scores_as_the_net() -> None:
+    candidate = trained(digits_residual_spec).candidate
+    session = OnnxRuntime().load(written(candidate).path)
+    given = session.predict(PICTURES)
+    assert given.shape == (8, 10)
+    assert given.dtype == np.float32
+    assert np.abs(given - candidate.predict(PICTURES)).max() < 1e-4
+    assert session.predict(PICTURES[:0]).shape == (0, 10)
+    assert session.provider == "CPUExecutionProvider"
+
+
+def test_threads_change_no_number() -> None:
+    path = written(quantized(digits_branch_spec)).path
+    one, two = OnnxRuntime().load(path), OnnxRuntime().load(path, threads=2)
+    assert np.array_equal(one.predict(PICTURES), two.predict(PICTURES))
+
+
+def test_inner_tensors_are_those_of_the_candidate() -> None:
+    candidate = trained(digits_residual_spec).candidate
+    tensors = OnnxRuntime().load(written(candidate).path).tensors(PICTURES)
+    names = list(tensors)
+    assert names[0] == "input"
+    assert names[-1] == "logits"
+    assert np.array_equal(tensors["input"], PICTURES)
+    known = {str(t): v for t, v in candidate.network.activations(PICTURES).items()}
+    assert np.abs(tensors["max_pool2d"] - known["/max_pool2d#0"]).max() < 1e-4
+
+
+def test_inner_tensors_of_integer_files_lie_on_the_grids() -> None:
+    candidate = quantized(digits_branch_spec)
+    session = OnnxRuntime().load(written(candidate).path)
+    tensors = session.tensors(PICTURES)
+    grid = candidate.activations[candidate.network.graph.outputs[0]]
+    codes = tensors["logits"] / np.float32(grid.scale)
+    assert np.allclose(codes, np.rint(codes), atol=1e-4)
+    assert np.array_equal(tensors["logits"], session.predict(PICTURES))
+    # The float products, which fused kernels never hold, are not there; the grids all are.
+    assert not any(name.endswith(("_float", "_codes")) for name in tensors)
+    assert len(tensors) >= len(candidate.activations)
+
+
+def test_as_written_and_optimized_agree() -> None:
+    path = written(quantized(digits_branch_spec)).path
+    plain = OnnxRuntime(optimize=False).load(path).predict(PICTURES)
+    assert np.abs(plain - OnnxRuntime().load(path).predict(PICTURES)).max() < 0.5
+
+
+def test_free_batch_is_run_one_by_one(tmp_path: Path) -> None:
+    session = OnnxRuntime().load(tiny(tmp_path / "tiny.onnx", batch="n"))
+    batch = np.arange(6, dtype=np.float32).reshape(2, 3)
+    assert np.array_equal(session.predict(batch), 2 * batch)
+
+
+def test_fixed_batch_needs_whole_batches(tmp_path: Path) -> None:
+    session = OnnxRuntime().load(tiny(tmp_path / "tiny.onnx", batch=2))
+    assert session.predict(np.ones((4, 3), np.float32)).shape == (4, 3)
+    with pytest.raises(DataError, match="takes 2 pictures at a time; got 3"):
+        session.predict(np.ones((3, 3), np.float32))
+
+
+def test_wrong_pictures_are_refused() -> None:
+    session = OnnxRuntime().load(written(quantized(digits_branch_spec)).path)
+    with pytest.raises(DataError, match=r"takes pictures of shape \(1, 8, 8\); got \(1, 9, 9\)"):
+        session.predict(np.zeros((1, 1, 9, 9), np.float32))
+
+
+def test_files_that_cannot_be_loaded(tmp_path: Path) -> None:
+    runtime = OnnxRuntime()
+    with pytest.raises(DataError, match=r"missing.onnx cannot be read \(No such file"):
+        runtime.load(tmp_path / "missing.onnx")
+    whole = written(quantized(digits_branch_spec)).path.read_bytes()
+    for damaged in (b"", b"no model", whole[: len(whole) // 2]):
+        path = tmp_path / "damaged.onnx"
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="onnxruntime cannot load") as raised:
+            runtime.load(path)
+        assert "\n" not in str(raised.value)
+    with pytest.raises(DataError, match=r"has the inputs x: uint8.*one float32 input"):
+        runtime.load(tiny(tmp_path / "bytes.onnx", TensorProto.UINT8))
+    with pytest.raises(RangeError, match="0 threads: at least 1 is allowed"):
+        runtime.load(tiny(tmp_path / "tiny.onnx"), threads=0)

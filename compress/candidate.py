@@ -21,6 +21,8 @@ from compress.graph import TensorId
 from compress.network import TorchNetwork, load_state
 from compress.spec import ModelSpec
 
+_COUNTER = ".num_batches_tracked"
+
 
 @dataclass(frozen=True)
 class ActivationQuant:
@@ -89,23 +91,23 @@ class Candidate:
         """
         from compress.checkpoint import plain_arrays, read_weights
 
-        model = spec.build()
+        model = rebuild(spec, ())
         if isinstance(weights, nn.Module):
             state = plain_arrays(weights.state_dict(), "the given module")
             load_state(model, state, "the given module")
         elif isinstance(weights, (str, Path)):
-            load_state(model, read_weights(Path(weights)), str(weights))
+            load_state(model, _counted(model, read_weights(Path(weights))), str(weights))
         else:
-            load_state(model, weights, "the given mapping")
+            load_state(model, _counted(model, weights), "the given mapping")
         return Candidate(spec, TorchNetwork(model, spec.input_shape))
 
     @staticmethod
     def untrained(spec: ModelSpec, seed: int) -> Candidate:
         """The builder's own random initialisation, the same for the same seed."""
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = spec.build()
-        return Candidate(spec, TorchNetwork(model, spec.inputs[0].shape))
+        return Candidate(spec, TorchNetwork(model, spec.input_shape))
 
     def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """The candidate's own outputs: simulated integers where activations are quantized."""
@@ -156,6 +158,15 @@ class Candidate:
         sha.update(json.dumps([sorted(map(str, tie)) for tie in self.ties]).encode())
         sha.update(json.dumps(list(self.float_nodes)).encode())
         return sha.hexdigest()
+
+
+def _counted(model: nn.Module, state: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+    """`state` with batch norm's batch counters, which files of early PyTorch do not have.
+
+    They serve only a momentum of None, so that torch's own loading takes 0 for them, too.
+    """
+    counters = {n: t.numpy() for n, t in model.state_dict().items() if n.endswith(_COUNTER)}
+    return {**counters, **state}
 
 
 def encoding_arrays(encoding: Encoding) -> dict[str, NDArray[np.generic]]:

@@ -206,7 +206,9 @@ def test_new_values_are_projected_and_the_old_candidate_stays() -> None:
     masked = candidate.encodings["fc1.weight"]
     weight = changed.network.parameters()["fc1.weight"]
     assert not weight[masked.zeros()].any()
-    np.testing.assert_array_equal(weight[~masked.zeros()], values.astype(np.float32)[~masked.zeros()])
+    np.testing.assert_array_equal(
+        weight[~masked.zeros()], values.astype(np.float32)[~masked.zeros()]
+    )
     assert candidate.digest() == before
 
 
@@ -261,3 +263,19 @@ def test_encoded_parameters_are_decoded_into_the_net() -> None:
     encoding = candidate.encodings["fc2.weight"]
     assert isinstance(encoding, Encoded)
     np.testing.assert_array_equal(candidate.network.parameters()["fc2.weight"], encoding.decode())
+
+
+def test_weights_from_before_batch_counters_load() -> None:
+    """Early PyTorch kept none, and files of that time are still the published ones."""
+    spec = digits_residual_spec()
+    state = {
+        name: tensor.numpy()
+        for name, tensor in spec.build().state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    loaded = Candidate.load(spec, state)
+    assert loaded.network.state()["bn1.num_batches_tracked"] == 0
+    assert np.array_equal(loaded.network.state()["bn1.running_var"], state["bn1.running_var"])
+    del state["bn1.running_var"]
+    with pytest.raises(CheckpointError, match=r"lacks tensor 'bn1\.running_var'"):
+        Candidate.load(spec, state)

@@ -25,6 +25,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+# Run as a script its own folder comes first in the path, and a neighbour there may bear the name
+# of a standard module.
+if __name__ == "__main__" and sys.path and Path(sys.path[0]).resolve() == Path(__file__).parent:
+    del sys.path[0]
+
 import numpy as np
 from numpy.typing import NDArray
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from targets.inspect import Inspection, TensorSummary, inspect_file
+from targets.inspection import Inspection, TensorSummary, inspect_file
 
 _CODED = ("tensor", "shape", "form", "kept", "index", "gap", "coded", "bytes", "of file")
 _PLAIN = ("tensor", "shape", "form", "kept", "bytes", "of file")

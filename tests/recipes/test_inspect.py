@@ -20,7 +20,7 @@ from compress.candidate import Candidate
 from compress.checkpoint import save_candidate
 from compress.errors import EdgepressError
 from recipes.cli import USER_ERROR, main
-from targets.inspect import Inspection, inspect_file
+from targets.inspection import Inspection, inspect_file
 from targets.metadata import KEY, artifact_metadata
 from tests.candidates import fresh, mixed
 from tests.containers import Json, sparse_lenet, with_about, write_untraced

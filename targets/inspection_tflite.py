@@ -9,7 +9,7 @@ from typing import Any
 
 from compress.errors import DataError
 from targets.formats.tflite_schema import Source, names_of, tflite_metadata
-from targets.inspect import Inspection, TensorSummary, plain_summary, read_bytes
+from targets.inspection import Inspection, TensorSummary, plain_summary, read_bytes
 from targets.runtimes.litert import IDENTIFIER, litert_module
 from targets.runtimes.tflite_bounds import is_whole
 

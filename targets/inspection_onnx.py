@@ -11,7 +11,7 @@ import onnx
 from onnx import numpy_helper
 
 from compress.errors import DataError
-from targets.inspect import Inspection, TensorSummary, plain_summary, read_bytes
+from targets.inspection import Inspection, TensorSummary, plain_summary, read_bytes
 from targets.metadata import KEY, read_metadata
 
 

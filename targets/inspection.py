@@ -92,11 +92,11 @@ def inspect_file(path: Path) -> Inspection:
         return inspect_safetensors(path)
     # Slow to import, and only for these.
     if kind == ".onnx":
-        from targets.inspect_onnx import inspect_onnx
+        from targets.inspection_onnx import inspect_onnx
 
         return inspect_onnx(path)
     if kind == ".tflite":
-        from targets.inspect_tflite import inspect_tflite
+        from targets.inspection_tflite import inspect_tflite
 
         return inspect_tflite(path)
     raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 from compress.errors import MissingExtraError
@@ -13,7 +14,21 @@ def need(module: str, extra: str, asker: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingExtraError(
-            f"{asker} needs {module}, which is not installed ({error}); "
-            f"run: pip install 'edgepress[{extra}]'"
-        ) from error
+        raise _missing(module, extra, asker, f" ({error})") from error
+
+
+def need_installed(module: str, extra: str, asker: str) -> None:
+    """Raise as `need` does, without the time of an import: for asking before hours of work."""
+    try:
+        found = importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        found = False
+    if not found:
+        raise _missing(module, extra, asker, "")
+
+
+def _missing(module: str, extra: str, asker: str, reason: str) -> MissingExtraError:
+    return MissingExtraError(
+        f"{asker} needs {module}, which is not installed{reason}; "
+        f"run: pip install 'edgepress[{extra}]'"
+    )

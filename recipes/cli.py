@@ -7,15 +7,20 @@ one line on standard error and exit code 2.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from compress.errors import EdgepressError
 
 USER_ERROR = 2
 INTERRUPTED = 130
+BROKEN_PIPE = 141
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,25 +28,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         importlib.import_module(f"recipes.commands.{arguments.command}").execute(arguments)
+        print(end="", flush=True)  # a full pipe or disk shows here, not at exit
     except EdgepressError as error:
-        print(f"edgepress: {_one_line(error)}", file=sys.stderr)
-        return USER_ERROR
+        return _end(str(error), USER_ERROR)
     except KeyboardInterrupt:
-        print(
-            "edgepress: interrupted; every finished file is whole. `edgepress run ... --resume` "
-            "goes on from the last finished epoch or stage",
-            file=sys.stderr,
-        )
-        return INTERRUPTED
+        hint = "; `edgepress run ... --resume` goes on from the last finished epoch or stage"
+        resumable = hint if arguments.command == "run" else ""
+        return _end(f"interrupted; every file there is whole{resumable}", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader (head, less) has had enough. Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        place = "" if error.filename is None else f" at {error.filename}"
+        return _end(f"{error.strerror}{place}; make room, then --resume goes on", USER_ERROR)
     return 0
 
 
-def _one_line(error: EdgepressError) -> str:
-    return " ".join(str(error).split())
+def _end(message: str, status: int) -> int:
+    """Say why in one line, and pass the exit code on."""
+    print(f"edgepress: {' '.join(message.split())}", file=sys.stderr)
+    return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line, as everywhere else, instead of below a whole synopsis."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_end(f"{message}; see {self.prog} --help", USER_ERROR))
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
         prog="edgepress",
         description="Make a trained convolutional net small and fast for stock mobile runtimes, "
         "and measure the very files.",
@@ -64,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run = commands.add_parser("run", help="run a recipe: files and a report")
     run.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or a path to a .py file")
     run.add_argument("--out", type=Path, help="output folder (default build/RECIPE)")

@@ -17,6 +17,7 @@ BITS = 5
 
 
 def main(job: Job) -> None:
+    job.need_formats("onnx", "tflite", "dc")
     spec = lenet300_spec()
     task = picture_task(job, spec, mnist(), "mnist", shift=2)
     dense = job.train(spec, [FineTune(job.epochs(12), 1e-3)], task)

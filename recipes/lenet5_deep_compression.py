@@ -21,6 +21,7 @@ BITS = (("conv*", 6), ("fc*", 4))
 
 
 def main(job: Job) -> None:
+    job.need_formats("onnx", "tflite", "dc")
     spec = lenet5_spec()
     task = picture_task(job, spec, mnist(), "mnist", shift=2)
     dense = job.train(spec, [FineTune(job.epochs(8), 1e-3)], task)

@@ -18,6 +18,7 @@ from recipes.toolbox.tasks import picture_task
 
 
 def main(job: Job) -> None:
+    job.need_formats("onnx", "tflite", "dc")
     spec = resnet20_spec()
     data = npz(job.need_data("a folder with train.npz, val.npz and test.npz"))
     dense = Candidate.load(spec, job.need_weights("a .safetensors or .pt file of resnet20"))

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from targets.equivalence import assert_equivalent
 
 from compress.candidate import Candidate
 from compress.errors import EquivalenceError, ExportError
+from compress.extras import need_installed
 from compress.task import Task
+from recipes.toolbox.progress import busy
 from targets.artifact import Artifact, Exporter, Runtime
+from targets.equivalence import assert_equivalent
 from targets.formats import deep_compression
 from targets.formats.deep_compression import DeepCompressionExporter
 from targets.formats.onnx import OnnxExporter
@@ -27,6 +29,8 @@ EXPORTERS: dict[str, Exporter] = {
     "dc": DeepCompressionExporter(),
 }
 RUNTIMES: dict[str, Runtime] = {"onnx": OnnxRuntime(), "tflite": LiteRtRuntime()}
+# The module that a format's exporter imports when it is called, and the extra that brings it.
+EXTRAS: dict[str, tuple[str, str]] = {"tflite": ("litert_torch", "tflite")}
 COMPARED_PICTURES = 16
 
 
@@ -55,13 +59,14 @@ def deliver(
 
     A file whose bytes are those of a `known` one is not scored again: test images are scored once.
     """
-    if form not in EXPORTERS:
-        raise ExportError(f"format {form!r} was asked for; there are {', '.join(EXPORTERS)}")
-    exporter = EXPORTERS[form]
-    artifact = exporter(candidate, stem.with_name(stem.name + exporter.suffix))
-    runnable = artifact if form in RUNTIMES else _decoded(artifact, candidate)
+    exporter = exporter_of(form)
+    path = stem.with_name(stem.name + exporter.suffix)
+    with busy(f"writing {path.name}"):
+        artifact = exporter(candidate, path)
+        runnable = artifact if form in RUNTIMES else _decoded(artifact, candidate)
     runtime = RUNTIMES[runnable.format]
-    assert_equivalent(candidate, runnable, runtime, pictures(task))
+    with busy(f"comparing {path.name} with its candidate"):
+        assert_equivalent(candidate, runnable, runtime, pictures(task))
     same = [d for d in known if d.evaluated_sha256 == runnable.sha256]
     right = None
     if same:
@@ -69,6 +74,25 @@ def deliver(
     elif task.test is not None:
         right = task.test(runtime.load(runnable.path).predict)
     return Delivery(candidate, artifact, right, runnable.sha256)
+
+
+def exporter_of(form: str) -> Exporter:
+    """The exporter of a format by its name, or ExportError naming those that there are."""
+    if form not in EXPORTERS:
+        raise ExportError(f"format {form!r} was asked for; there are {', '.join(EXPORTERS)}")
+    return EXPORTERS[form]
+
+
+def need_formats(formats: Sequence[str], asker: str) -> None:
+    """Check, without importing anything heavy, that each format can be written here.
+
+    Raises ExportError for an unknown one, MissingExtraError with the pip command.
+    """
+    for form in formats:
+        exporter_of(form)
+        if form in EXTRAS:
+            module, extra = EXTRAS[form]
+            need_installed(module, extra, f"{asker} (for its .{form} files)")
 
 
 def pictures(task: Task) -> NDArray[np.float32]:

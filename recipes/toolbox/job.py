@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+
+import torch
 
 from compress.candidate import Candidate
 from compress.errors import DataError, RecipeError
 from compress.spec import ModelSpec
-from compress.stage import Stage, run
+from compress.stage import Stage, run, stage_name
 from compress.task import Task
 from recipes.datasets import Split
-from recipes.toolbox.delivery import Delivery, deliver
+from recipes.toolbox.delivery import Delivery, deliver, need_formats
 from recipes.toolbox.folder import Identity, open_folder
+from recipes.toolbox.lock import FolderLock
+from recipes.toolbox.progress import busy
 from recipes.toolbox.summary import FULL, SMOKE, Sizes, save, summarize
 from targets.rows import About
 
 _SMOKE_IMAGES = 512
-Value = TypeVar("Value")
 
 
 @dataclass
@@ -34,7 +36,11 @@ class Job:
     data: Path | None = None
     weights: Path | None = None
     deliveries: list[Delivery] = field(default_factory=list[Delivery])
-    sizes: Sizes = field(default_factory=Sizes)
+    sizes: Sizes = field(init=False)
+    lock: FolderLock | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.sizes = Sizes(self.folder / "steps")
 
     @staticmethod
     def open(
@@ -46,10 +52,15 @@ class Job:
         resume: bool = False,
         overwrite: bool = False,
     ) -> Job:
-        """A job in `folder`, which must be empty, or this run's (resume), or ours (overwrite)."""
-        identity = Identity(recipe, seed, smoke)
-        open_folder(folder, identity, resume=resume, overwrite=overwrite)
-        return Job(recipe, folder, seed, smoke, resume)
+        """A job in `folder`, which must be empty, or this run's (resume), or ours (overwrite).
+
+        This is the one place that decides torch's number of threads: torch's own choice (so
+        OMP_NUM_THREADS wins), or what the resumed run was begun with.
+        """
+        asked = Identity(recipe, seed, smoke, torch.get_num_threads())
+        opened = open_folder(folder, asked, resume=resume, overwrite=overwrite)
+        torch.set_num_threads(opened.identity.threads)
+        return Job(recipe, folder, seed, smoke, resume, lock=opened.lock)
 
     def epochs(self, full: int) -> int:
         """`full` epochs, or one in a smoke run."""
@@ -60,6 +71,13 @@ class Job:
         if not self.smoke:
             return split
         return Split(split.images[:_SMOKE_IMAGES], split.labels[:_SMOKE_IMAGES])
+
+    def need_formats(self, *formats: str) -> None:
+        """Check that each format can be written here; call it first, before hours of work.
+
+        Raises MissingExtraError with the pip command, or ExportError for an unknown format.
+        """
+        need_formats(formats, f"recipe {self.recipe}")
 
     def need_data(self, what: str) -> Path:
         """The folder given with --data, or DataError saying what it must hold."""
@@ -79,14 +97,15 @@ class Job:
 
     def compress(self, candidate: Candidate, stages: Sequence[Stage], task: Task) -> Candidate:
         """Run `stages`, with checkpoints in the job's folder, printing a line for each."""
-        return run(
-            candidate,
-            stages,
-            task,
-            folder=self.folder / "steps",
-            resume=self.resume,
-            report=self._stage_done,
-        )
+        with busy(f"running {', '.join(stage_name(stage) for stage in stages)}"):
+            return run(
+                candidate,
+                stages,
+                task,
+                folder=self.folder / "steps",
+                resume=self.resume,
+                report=self._stage_done,
+            )
 
     def deliver(self, label: str, candidate: Candidate, formats: Sequence[str], task: Task) -> None:
         """Write `candidate` in each format, compare the file with it, and score the file."""
@@ -95,7 +114,10 @@ class Job:
             done = deliver(candidate, form, self.folder / f"{self.recipe}-{label}", task, known)
             self.deliveries.append(done)
             score = "" if done.top1 is None else f"  top-1 {done.top1:.2%}"
-            print(f"{done.artifact.path.name:44}{done.artifact.size_bytes:>11,} bytes{score}")
+            print(
+                f"{done.artifact.path.name:44}{done.artifact.size_bytes:>11,} bytes{score}",
+                flush=True,
+            )
 
     def finish(self, about: About) -> None:
         """Time every file, side by side, and write the report; print its first sentence.
@@ -106,7 +128,7 @@ class Job:
             raise RecipeError(f"recipe {self.recipe} delivered no file; call job.deliver first")
         plan = SMOKE if self.smoke else FULL
         sentence = save(summarize(about, self.deliveries, self.sizes, plan), self.folder)
-        print(f"\n{sentence}\nreport: {self.folder / 'report.html'}")
+        print(f"\n{sentence}\nreport: {self.folder / 'report.html'}", flush=True)
 
     def about(self, model: str, dataset: str, method: str, max_drop: float) -> About:
         """What the report says of itself; `max_drop` is the allowed loss of top-1, in [0, 1]."""

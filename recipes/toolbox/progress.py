@@ -1,33 +1,107 @@
-"""Progress bars on standard error, for anything over a few seconds; silent when not a terminal."""
+"""Progress on standard error, for anything over a few seconds; silent when it is no terminal."""
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
+Progress = Callable[[int, int, str], None]
+"""Called with (done, total, what is being done now)."""
+
+# What ends sooner shows nothing.
+_DELAY_S = 1.0
+_TICK_S = 0.5
+# To the end of the line (ECMA-48, EL).
+_CLEAR = "\x1b[K"
+# Bars that are shown now: `busy` keeps quiet meanwhile.
+_open_bars: set[object] = set()
 
 
 def bar(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
     """Iterate with a bar that names what is being done; it leaves no line behind."""
-    quiet = not sys.stderr.isatty()
-    return iter(
-        tqdm(items, desc=what, total=total, leave=False, disable=quiet, dynamic_ncols=True, delay=1)
-    )
+    with _shown(desc=what, total=total, iterable=items) as shown:
+        yield from shown
 
 
 @contextmanager
-def counted_bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
+def counted_bar(what: str) -> Iterator[Progress]:
     """A bar for work that reports (done, total, what is being done) by itself."""
-    with tqdm(desc=what, leave=False, disable=not sys.stderr.isatty(), dynamic_ncols=True) as shown:
+    with _shown(desc=what) as shown:
 
         def update(done: int, total: int, now: str) -> None:
-            shown.total = total
+            if shown.total is None:  # what an earlier run did says nothing of the speed
+                shown.total = total
+                shown.initial = shown.n = shown.last_print_n = done
             shown.set_postfix_str(now, refresh=False)
             shown.update(done - shown.n)
 
         yield update
+
+
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """A line with the time that passes, for work that cannot say how far it is."""
+    terminal = _terminal()
+    if terminal is None:
+        yield
+        return
+    done = threading.Event()
+    ticker = threading.Thread(target=_tick, args=(terminal, what, done), daemon=True)
+    ticker.start()
+    try:
+        yield
+    finally:
+        done.set()
+        ticker.join()
+
+
+def _tick(terminal: TextIO, what: str, done: threading.Event) -> None:
+    """Write the time until `done`; a bar that comes meanwhile finds the line cleared."""
+    begun = time.monotonic()
+    written = False
+    while not done.wait(_TICK_S):
+        seconds = int(time.monotonic() - begun)
+        text = "" if _open_bars else f"{what} {seconds // 60:02d}:{seconds % 60:02d}"
+        if text or written:
+            terminal.write(f"\r{text[: _columns(terminal)]}{_CLEAR}")
+            terminal.flush()
+        written = bool(text)
+    if written:
+        terminal.write(f"\r{_CLEAR}")
+        terminal.flush()
+
+
+def _columns(terminal: TextIO) -> int:
+    """What fits on a line; the cursor takes one place."""
+    return (os.get_terminal_size(terminal.fileno()).columns or 80) - 1
+
+
+@contextmanager
+def _shown(**settings: Any) -> Iterator[Any]:
+    terminal = _terminal()
+    settings |= {"leave": False, "dynamic_ncols": True, "delay": _DELAY_S, "miniters": 1}
+    with tqdm(file=terminal, disable=terminal is None, **settings) as shown:
+        _open_bars.add(shown)
+        try:
+            yield shown
+        finally:
+            _open_bars.discard(shown)
+
+
+def _terminal() -> TextIO | None:
+    return _standard_error() if sys.stderr is not None and sys.stderr.isatty() else None
+
+
+@functools.cache
+def _standard_error() -> TextIO:
+    """A descriptor of our own: the TFLite converter is silenced by turning number 2 away."""
+    return os.fdopen(os.dup(sys.stderr.fileno()), "w")

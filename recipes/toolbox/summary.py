@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from targets.render import write_renderings
 
 from compress.candidate import Candidate
 from recipes.toolbox.progress import counted_bar
@@ -19,7 +17,8 @@ from targets.bench import RUNNABLE, benchmark
 from targets.devices.local import LocalDevice
 from targets.formats.deep_compression import DeepCompressionExporter
 from targets.measurement import Measurement, Plan, Target
-from targets.report import Report, write_report
+from targets.render import write_all
+from targets.report import Report
 from targets.rows import About, Entry, Score
 
 if TYPE_CHECKING:
@@ -31,15 +30,19 @@ SMOKE = Plan(runs=10, rounds=1, warmup_s=0.1, max_s=0.2)
 
 @dataclass
 class Sizes:
-    """Bytes of the real container after each stage, for the waterfall."""
+    """Bytes of the real container after each stage, for the waterfall; written in `folder`."""
 
+    folder: Path
     found: dict[str, int] = field(default_factory=dict[str, int])
 
     def measure(self, candidate: Candidate) -> None:
         """Write the candidate's container aside and keep its size under its last stage's name."""
         step = candidate.history[-1]
-        with tempfile.TemporaryDirectory() as folder:
-            artifact = DeepCompressionExporter()(candidate, Path(folder) / "size.dc")
+        aside = self.folder / "size.dc"
+        try:
+            artifact = DeepCompressionExporter()(candidate, aside)
+        finally:
+            aside.unlink(missing_ok=True)
         self.found[f"{len(candidate.history)}. {step.stage}"] = artifact.size_bytes
 
 

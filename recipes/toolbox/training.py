@@ -1,14 +1,15 @@
 """The training loop that the recipes hand to FineTune: Adam or SGD, cosine rate, resumable.
 
-Epoch e's order, augmentation and dropout are a function of (seed, e) alone, and its state is
-written after each epoch; so a run killed anywhere and resumed ends with the same bytes as one
-that was not.
+Epoch e's order, augmentation and dropout are a function of (seed, e) alone, sums are taken in a
+fixed order, and the state is written after each epoch; so a run killed anywhere and resumed ends
+with the same bytes as one that was not (on the same machine, with as many threads).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from compress.atomic import atomic_path
 from compress.errors import CheckpointError
 from compress.spec import Preprocess
 from compress.task import Tuning
-from recipes.toolbox.progress import bar
+from recipes.toolbox.progress import Progress, counted_bar
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +47,12 @@ class Trainer:
     def __call__(self, model: nn.Module, tuning: Tuning) -> None:
         """Train `model` in place for tuning.epochs, going on from tuning.checkpoint."""
         optimizer = self._optimizer(model, tuning.learning_rate)
-        begun = _restore(tuning.checkpoint, model, optimizer)
-        for epoch in range(begun, tuning.epochs):
-            self._epoch(model, optimizer, tuning, epoch)
-            if tuning.checkpoint is not None:
-                _keep(tuning.checkpoint, model, optimizer, epoch + 1)
+        begun = _restore(tuning, model, optimizer)
+        with _fixed_order(), counted_bar("training") as progress:
+            for epoch in range(begun, tuning.epochs):
+                self._epoch(model, optimizer, tuning, epoch, progress)
+                if tuning.checkpoint is not None:
+                    _keep(tuning.checkpoint, model, optimizer, epoch + 1)
 
     def _optimizer(self, model: nn.Module, rate: float) -> torch.optim.Optimizer:
         # Sorted by name: parametrizations register parameters anew, in another order.
@@ -62,28 +64,54 @@ class Trainer:
         )
 
     def _epoch(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, tuning: Tuning, epoch: int
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        tuning: Tuning,
+        epoch: int,
+        progress: Progress,
     ) -> None:
         rng = np.random.default_rng([tuning.seed, epoch])
         torch.manual_seed(int(rng.integers(1 << 62)))
         loss_of = nn.CrossEntropyLoss()
-        steps = math.ceil(len(self.labels) / self.batch_size)
-        batches = bar(self._batches(rng), f"epoch {epoch + 1}/{tuning.epochs}", steps)
-        for step, (images, labels) in enumerate(batches):
-            done = (epoch + step / steps) / tuning.epochs
+        steps = self._steps()
+        total = steps * tuning.epochs
+        for step, (images, labels) in enumerate(self._batches(rng), start=epoch * steps):
+            progress(step, total, f"epoch {epoch + 1} of {tuning.epochs}")
             for group in optimizer.param_groups:
-                group["lr"] = tuning.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+                group["lr"] = tuning.learning_rate * 0.5 * (1 + math.cos(math.pi * step / total))
             optimizer.zero_grad(set_to_none=True)
             loss_of(model(images), labels).backward()
             optimizer.step()
 
+    def _steps(self) -> int:
+        return math.ceil(len(self.labels) / self.batch_size)
+
     def _batches(self, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        order = rng.permutation(len(self.labels))
-        for start in range(0, len(order), self.batch_size):
-            chosen = order[start : start + self.batch_size]
+        # Split evenly: a last batch of one picture would have no variance for batch norm.
+        for chosen in np.array_split(rng.permutation(len(self.labels)), self._steps()):
             pixels = augment(self.pixels[chosen], self.shift, self.flip, rng)
             images = torch.from_numpy(self.preprocess.normalise(pixels))
-            yield images, torch.from_numpy(self.labels[chosen])
+            # Cloned into torch's own memory, always aligned alike: kernels may sum by alignment.
+            yield images.clone(), torch.from_numpy(self.labels[chosen])
+
+
+@contextmanager
+def _fixed_order() -> Iterator[None]:
+    """Deterministic kernels, and the caller's choice again afterwards.
+
+    Else two threads add the gradients of shared weights in the order in which they come.
+    """
+    chosen = torch.get_deterministic_debug_mode()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    # Not use_deterministic_algorithms, which imports the compiler first: 1.5 s.
+    torch.set_deterministic_debug_mode("error")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, changes nothing
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(chosen)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
 
 
 def augment(
@@ -112,16 +140,21 @@ def _keep(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epoch:
         torch.save(state, aside)
 
 
-def _restore(path: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def _restore(tuning: Tuning, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Load what `_keep` wrote and give the next epoch; 0 where there is nothing."""
+    path = tuning.checkpoint
     if path is None or not path.is_file():
         return 0
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
+        epoch = state["epoch"]
+        if type(epoch) is not int or not 1 <= epoch <= tuning.epochs:
+            raise ValueError(f"epoch {epoch!r} of {tuning.epochs}")
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        return int(state["epoch"])
     except Exception as error:  # torch.load documents no type for a damaged file
         raise CheckpointError(
-            f"training state {path} cannot be resumed from ({type(error).__name__}); delete it"
+            f"training state {path} cannot be resumed from ({type(error).__name__}); delete it "
+            f"and --resume again: that fine-tune begins anew"
         ) from error
+    return epoch

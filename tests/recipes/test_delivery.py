@@ -1,0 +1,188 @@
+"""Files delivered: compared with the candidate, scored once, and put into a report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from compress.candidate import Candidate
+from compress.errors import EquivalenceError, ExportError, TaskError
+from compress.stages.prune_magnitude import PruneMagnitude
+from compress.task import Predict, Task
+from recipes.toolbox import delivery
+from recipes.toolbox.delivery import COMPARED_PICTURES, deliver, pictures
+from recipes.toolbox.summary import SMOKE, Sizes, summarize
+from targets.artifact import file_sha256
+from targets.rows import About
+from tests.digits import Trained, calibration, digits
+from tests.nets import digits_plain_spec
+from tests.recipes.commands import ROOT
+
+
+class Judge:
+    """Judges as the task's own, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, predict: Predict) -> NDArray[np.bool_]:
+        self.asked += 1
+        test = digits()["test"]
+        return predict(test.images).argmax(1) == test.labels
+
+
+@pytest.fixture
+def judged(trained_plain: Trained) -> tuple[Candidate, Task, Judge]:
+    """A trained net with half of its weights pruned, its task, and who counts the scorings."""
+    judge = Judge()
+    task = replace(trained_plain.task, test=judge)
+    return PruneMagnitude(0.5)(trained_plain.candidate, task).candidate, task, judge
+
+
+def test_equal_bytes_are_scored_once(judged: tuple[Candidate, Task, Judge], tmp_path: Path) -> None:
+    candidate, task, judge = judged
+    coded = deliver(candidate, "dc", tmp_path / "net", task)
+    assert coded.artifact.path == tmp_path / "net.dc"
+    assert coded.evaluated_sha256 == file_sha256(tmp_path / "decoded" / "net.dc.onnx")
+    assert coded.evaluated_sha256 != coded.artifact.sha256
+    assert judge.asked == 1
+    plain = deliver(candidate, "onnx", tmp_path / "net", task, [coded])
+    assert judge.asked == 1
+    assert plain.right is coded.right
+    assert plain.evaluated_sha256 == plain.artifact.sha256 == coded.evaluated_sha256
+    assert plain.top1 is not None
+    assert plain.top1 > 0.8
+    assert plain.right is not None
+    expected = candidate.predict(digits()["test"].images).argmax(1) == digits()["test"].labels
+    np.testing.assert_array_equal(plain.right, expected)
+
+
+def test_a_tflite_file_gets_the_same_pictures_right(
+    judged: tuple[Candidate, Task, Judge], tmp_path: Path
+) -> None:
+    candidate, task, judge = judged
+    done = deliver(candidate, "tflite", tmp_path / "net", task)
+    assert judge.asked == 1
+    assert done.evaluated_sha256 == done.artifact.sha256 == file_sha256(tmp_path / "net.tflite")
+    expected = candidate.predict(digits()["test"].images).argmax(1) == digits()["test"].labels
+    assert done.right is not None
+    np.testing.assert_array_equal(done.right, expected)
+
+
+def test_an_unknown_format_writes_nothing(
+    judged: tuple[Candidate, Task, Judge], tmp_path: Path
+) -> None:
+    candidate, task, _ = judged
+    with pytest.raises(ExportError, match="'gguf' was asked for; there are onnx, tflite, dc"):
+        deliver(candidate, "gguf", tmp_path / "net", task)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_test_data_no_score(judged: tuple[Candidate, Task, Judge], tmp_path: Path) -> None:
+    candidate, task, _ = judged
+    done = deliver(candidate, "onnx", tmp_path / "net", replace(task, test=None))
+    assert done.right is None
+    assert done.top1 is None
+    with pytest.raises(TaskError, match="comparing a file with its candidate needs"):
+        deliver(candidate, "onnx", tmp_path / "net", replace(task, calibration=None))
+
+
+def test_a_file_that_computes_something_else_is_refused(
+    judged: tuple[Candidate, Task, Judge], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidate, task, judge = judged
+    exporter = delivery.EXPORTERS["onnx"]
+
+    class Wrong:
+        format, suffix = "onnx", ".onnx"
+
+        def __call__(self, given: Candidate, path: Path) -> object:
+            values = given.network.parameters()["fc2.bias"] + np.float32(1)
+            return exporter(given.with_values({"fc2.bias": values}, {}), path)
+
+    monkeypatch.setitem(delivery.EXPORTERS, "onnx", Wrong())
+    with pytest.raises(EquivalenceError, match="parts from its candidate"):
+        deliver(candidate, "onnx", tmp_path / "net", task)
+    assert judge.asked == 0
+
+
+def test_a_container_that_decodes_to_another_net_is_refused(
+    judged: tuple[Candidate, Task, Judge],
+    trained_plain: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    candidate, task, judge = judged
+    monkeypatch.setattr(delivery.deep_compression, "load", lambda *_: trained_plain.candidate)
+    with pytest.raises(EquivalenceError, match="not to the candidate"):
+        deliver(candidate, "dc", tmp_path / "net", task)
+    assert judge.asked == 0
+
+
+def test_the_first_calibration_pictures_are_compared(trained_plain: Trained) -> None:
+    found = pictures(trained_plain.task)
+    assert found.shape == (COMPARED_PICTURES, 1, 8, 8)
+    np.testing.assert_array_equal(found, next(iter(calibration()))[:COMPARED_PICTURES])
+    ones = replace(trained_plain.task, calibration=lambda: iter(np.split(found[:3], 3)))
+    np.testing.assert_array_equal(pictures(ones), found[:3])
+
+
+def test_a_report_of_deliveries(
+    judged: tuple[Candidate, Task, Judge], trained_plain: Trained, tmp_path: Path
+) -> None:
+    pruned, task, _ = judged
+    dense = deliver(trained_plain.candidate, "onnx", tmp_path / "dense", task)
+    coded = deliver(pruned, "dc", tmp_path / "pruned", task)
+    small = deliver(pruned, "onnx", tmp_path / "pruned", task, [coded])
+    about = About("r", "plain", "digits", "pruning", 0, 0.05)
+    sizes = Sizes(tmp_path / "steps", {"1. PruneMagnitude": 1000})
+    report = summarize(about, [dense, coded, small], sizes, SMOKE)
+    first, container, file = report.rows
+    assert (first.method, container.method, file.method) == ("none", "pruning", "pruning")
+    assert (first.won, first.lost) == (0, 0)
+    assert container.latency_ms is None
+    assert container.evaluated_sha256 == file.sha256
+    assert file.latency_ms is not None
+    assert file.latency_ms.runs == SMOKE.runs * SMOKE.rounds
+    assert dense.right is not None
+    assert small.right is not None
+    assert file.won == int((small.right & ~dense.right).sum())
+    assert file.lost == int((dense.right & ~small.right).sum())
+    assert file.won - file.lost == round((small.right.mean() - dense.right.mean()) * 400)
+    assert {row.top1_fp32 for row in report.rows} == {dense.top1}
+    assert [(p.stage, p.bytes) for p in report.sizes] == [("1. PruneMagnitude", 1000)]
+    assert onnx.load(tmp_path / "pruned.onnx").graph.node
+    assert file.baseline_bytes == 4 * sum(
+        p.size for p in trained_plain.candidate.network.parameters().values()
+    )
+
+
+def test_shipped_recipes_ask_for_their_formats_first() -> None:
+    """Before training, not after: the first line of main, and every format that is delivered."""
+    import ast
+
+    from recipes.commands.run import recipe_names
+
+    for name in recipe_names():
+        tree = ast.parse((ROOT / "recipes" / f"{name}.py").read_text())
+        main = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "main")
+        first = main.body[0]
+        assert ast.unparse(first).startswith("job.need_formats("), name
+        asked = {n.value for n in ast.walk(first) if isinstance(n, ast.Constant)}
+        used = {
+            n.value
+            for n in ast.walk(main)
+            if isinstance(n, ast.Constant) and n.value in delivery.EXPORTERS
+        }
+        assert used == asked, name
+        assert used, name
+
+
+def test_the_net_of_these_tests_is_not_one_a_file_may_name() -> None:
+    """So that delivering had to hand its specification in."""
+    assert not digits_plain_spec().builder.startswith("compress.models.")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeGuard, cast
 
+import torch
 from torch import nn
 
 from compress.errors import SpecError
@@ -78,10 +79,14 @@ def is_pointwise(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
 
 
 def rebuild(spec: ModelSpec, edits: Sequence[Edit]) -> nn.Module:
-    """The empty net: built by the specification, then every edit in order; eval mode."""
-    model = spec.build()
-    for edit in edits:
-        edit.apply(model)
+    """The empty net: built by the specification, then every edit in order; eval mode.
+
+    torch's generator is left as it was: the values drawn here are never used.
+    """
+    with torch.random.fork_rng(devices=[]):
+        model = spec.build()
+        for edit in edits:
+            edit.apply(model)
     return model.eval()
 
 

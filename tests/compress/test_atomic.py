@@ -24,9 +24,14 @@ def test_a_write_makes_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
 def test_an_error_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "file"
     write_bytes(target, b"old")
-    with pytest.raises(KeyError), atomic_path(target) as aside:
-        aside.write_bytes(b"half")
-        raise KeyError("stop")
+
+    def stopped() -> None:
+        with atomic_path(target) as aside:
+            aside.write_bytes(b"half")
+            raise KeyError("stop")
+
+    with pytest.raises(KeyError):
+        stopped()
     assert target.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 

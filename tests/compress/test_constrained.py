@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from compress.candidate import Candidate
-from compress.constrained import SharedWeight, constrained
+from compress.constrained import Constrained, SharedWeight, constrained
 from compress.encoding import Encoded, Encoding
 from compress.errors import CheckpointError
 from tests.candidates import fresh, half_mask, int8, shared
@@ -235,12 +235,19 @@ def test_several_encodings_at_once_and_a_bias_among_them() -> None:
 def test_an_error_inside_is_the_callers_and_no_result_is_given() -> None:
     candidate = encoded("shared floats")
     before = candidate.digest()
-    with pytest.raises(ZeroDivisionError), constrained(candidate) as tuning:
-        train(tuning.model, OPTIMIZERS["sgd"])
-        raise ZeroDivisionError
+    held: list[Constrained] = []
+
+    def failing() -> None:
+        with constrained(candidate) as tuning:
+            held.append(tuning)
+            train(tuning.model, OPTIMIZERS["sgd"])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        failing()
     assert candidate.digest() == before
     with pytest.raises(AssertionError, match="has not ended"):
-        _ = tuning.result
+        _ = held[0].result
 
 
 def test_what_a_loop_hangs_on_the_model_stays_there() -> None:

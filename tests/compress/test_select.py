@@ -36,7 +36,7 @@ def test_roles_and_wildcards() -> None:
 
 @pytest.mark.parametrize("where", ["include", "exclude"])
 def test_a_pattern_that_matches_nothing_lists_the_layers(where: str) -> None:
-    with pytest.raises(RangeError, match="'convolution'.*stem.0") as error:
+    with pytest.raises(RangeError, match=r"'convolution'.*stem\.0") as error:
         names(**{where: ["convolution"]})
     assert "\n" not in str(error.value)
 

@@ -83,7 +83,7 @@ def test_building_gives_the_net_in_eval_mode() -> None:
 )
 def test_a_file_names_only_our_own_builders(builder: str) -> None:
     raw = {**json.loads(lenet5_spec().to_json()), "builder": builder}
-    with pytest.raises(SpecError, match="only builders of compress.models") as error:
+    with pytest.raises(SpecError, match=r"only builders of compress\.models") as error:
         ModelSpec.from_json(json.dumps(raw))
     assert "\n" not in str(error.value)
     assert ModelSpec.from_json(json.dumps(raw), trusted=True).builder == builder

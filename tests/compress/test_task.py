@@ -17,7 +17,7 @@ def evaluate(predict: Predict) -> dict[str, float]:
 
 def test_a_task_gives_what_it_has() -> None:
     def finetune(model: object, tuning: object) -> None:
-        raise AssertionError
+        raise AssertionError((model, tuning))
 
     batches = [np.zeros((2, 1, 2, 2), np.float32)]
     task = Task(evaluate, "data", finetune=finetune, calibration=lambda: batches)

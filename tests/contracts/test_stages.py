@@ -1,0 +1,307 @@
+"""What holds for every stage there is: alone, and in every ordered pair.
+
+A new stage needs one line in SETTINGS and one in REFUSED, nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import compress.stages
+from compress.candidate import Candidate
+from compress.errors import RangeError, StageOrderError, TaskError
+from compress.stage import Stage, StageResult
+from compress.task import Task, Tuning
+from tests.contracts.walk import classes_in
+from tests.digits import digits, trained
+from tests.nets import digits_residual_spec
+
+STAGES = classes_in(compress.stages, lambda found: hasattr(found, "changes"))
+# The least that each stage needs: its example in these tests.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "FactorizeSVD": {"energy": 0.8},
+    "FineTune": {"epochs": 1, "learning_rate": 0.01},
+    "FoldBatchNorm": {},
+    "PruneMagnitude": {"sparsity": 0.5},
+    "QuantizeInt8": {},
+    "ShareWeights": {"bits": 3},
+}
+# Arguments outside their range, one set a line; () where a stage has nothing to get wrong.
+REFUSED: dict[str, tuple[dict[str, Any], ...]] = {
+    "FactorizeSVD": (
+        {},
+        {"rank": 3, "energy": 0.5},
+        {"rank": 0},
+        {"rank": -1},
+        {"rank": 2.5},
+        {"rank": True},
+        {"energy": 0.0},
+        {"energy": 1.01},
+        {"energy": float("nan")},
+        {"rank": 3, "include": "fc*"},
+    ),
+    "FineTune": (
+        {"epochs": -1},
+        {"epochs": 1.5},
+        {"learning_rate": 0.0},
+        {"learning_rate": -1.0},
+        {"learning_rate": float("nan")},
+        {"learning_rate": float("inf")},
+    ),
+    "FoldBatchNorm": (),
+    "PruneMagnitude": (
+        {"sparsity": -0.1},
+        {"sparsity": 1.0},
+        {"sparsity": float("nan")},
+        {"sparsity": "half"},
+        {"sparsity": (("fc", 2.0),)},
+        {"sparsity": ()},
+        {"scope": "everywhere"},
+        {"scope": "global", "sparsity": (("fc", 0.5),)},
+        {"exclude": "fc"},
+    ),
+    "QuantizeInt8": (
+        {"observer": "guess"},
+        {"percentile": 50},
+        {"percentile": 101},
+        {"percentile": float("nan")},
+        {"keep_float": "fc"},
+    ),
+    "ShareWeights": (
+        {"bits": 0},
+        {"bits": 1},
+        {"bits": 17},
+        {"bits": 2.5},
+        {"bits": True},
+        {"bits": "four"},
+        {"method": "best"},
+        {"include": ["fc"]},
+    ),
+}
+PAIRS = list(itertools.product(SETTINGS, repeat=2))
+
+
+def example(name: str) -> Stage:
+    if name not in SETTINGS:
+        pytest.fail(f"stage {name} has no line in SETTINGS of {__file__}: add its least settings")
+    return STAGES[name](**SETTINGS[name])
+
+
+def short_training(model: nn.Module, tuning: Tuning) -> None:
+    """A few steps: what is tested is the stage, not what is learnt."""
+    images, labels = (torch.from_numpy(part[:96]) for part in digits()["train"])
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=tuning.learning_rate, momentum=0.9, weight_decay=1e-3
+    )
+    for epoch in range(tuning.epochs):
+        order = np.random.default_rng((tuning.seed, epoch)).permutation(len(images))
+        for rows in torch.from_numpy(order).split(32):
+            optimizer.zero_grad()
+            F.cross_entropy(model(images[rows]), labels[rows]).backward()
+            optimizer.step()
+
+
+def task() -> Task:
+    return dataclasses.replace(trained(digits_residual_spec).task, finetune=short_training)
+
+
+PICTURES = digits()["validation"].images[:16]
+BASES = ("with batch norm", "folded")
+
+
+@functools.cache
+def base(name: str) -> Candidate:
+    candidate = trained(digits_residual_spec).candidate
+    return candidate if name == "with batch norm" else apply(candidate, "FoldBatchNorm").candidate
+
+
+def apply(candidate: Candidate, name: str) -> StageResult:
+    """The stage's result with the laws checked, and the candidate handed in unchanged."""
+    before = candidate.digest()
+    result = example(name)(candidate, task())
+    assert candidate.digest() == before, f"{name} changed the candidate that it was given"
+    result.candidate.check()
+    return result
+
+
+def attempted(candidate: Candidate, name: str) -> Candidate | StageOrderError:
+    try:
+        return apply(candidate, name).candidate
+    except StageOrderError as error:
+        return error
+
+
+@functools.cache
+def first(start: str, name: str) -> Candidate | StageOrderError:
+    """The candidate after one stage, or its refusal."""
+    return attempted(base(start), name)
+
+
+def test_the_walk_finds_the_stages_and_the_tables_have_a_line_for_each() -> None:
+    assert len(STAGES) >= 6
+    for table, title in ((SETTINGS, "SETTINGS"), (REFUSED, "REFUSED")):
+        missing, gone = set(STAGES) - set(table), set(table) - set(STAGES)
+        assert not missing, f"stages without a line in {title} of {__file__}: {sorted(missing)}"
+        assert not gone, f"{title} has lines of stages that are not found: {sorted(gone)}"
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_is_a_frozen_dataclass_that_says_what_it_changes(name: str) -> None:
+    stage = example(name)
+    assert dataclasses.is_dataclass(stage)
+    assert type(stage).__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert stage.changes in ("structure", "values")
+    assert "changes" not in {f.name for f in dataclasses.fields(stage)}
+    assert type(stage).__doc__
+    assert hash(stage) == hash(example(name))  # no mutable setting
+    assert pickle.loads(pickle.dumps(stage)) == stage  # noqa: S301
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_its_repr_is_its_settings(name: str) -> None:
+    stage = example(name)
+    rebuilt = eval(repr(stage), {name: STAGES[name]})  # noqa: S307
+    assert rebuilt == stage
+    assert "\n" not in repr(stage)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_its_example_has_no_setting_more_than_needed(name: str) -> None:
+    given = SETTINGS.get(name, {})
+    for key in given:
+        fewer = {k: v for k, v in given.items() if k != key}
+        with pytest.raises((TypeError, RangeError)):
+            STAGES[name](**fewer)
+
+
+WRONG = [
+    pytest.param(name, wrong, id=f"{name}-{wrong}")
+    for name, cases in REFUSED.items()
+    for wrong in cases
+]
+
+
+@pytest.mark.parametrize(("name", "wrong"), WRONG)
+def test_bad_arguments_are_refused_in_one_line(name: str, wrong: dict[str, Any]) -> None:
+    needed = {} if not wrong or name == "FactorizeSVD" else SETTINGS[name]
+    with pytest.raises(RangeError, match=name) as error:
+        STAGES[name](**{**needed, **wrong})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("start", BASES)
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_alone_composes_or_says_where_it_belongs(name: str, start: str) -> None:
+    done = first(start, name)
+    if isinstance(done, StageOrderError):
+        assert name in str(done)
+        assert "put " in str(done)
+        assert "\n" not in str(done)
+        return
+    out = done.predict(PICTURES)
+    assert out.shape == (16, 10)
+    assert np.isfinite(out).all()
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_layer_is_touched_or_skipped_for_a_reason(name: str) -> None:
+    result = apply(base("folded"), name)
+    layers = {layer.name for layer in base("folded").network.layers()}
+    skipped = {skip.layer for skip in result.skipped}
+    assert all(skip.reason and "\n" not in skip.reason for skip in result.skipped)
+    assert not set(result.touched) & skipped
+    if name not in ("FoldBatchNorm", "FineTune"):  # those that work on the net, not on layers
+        assert set(result.touched) | skipped == layers
+        assert result.touched
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_word_structure_or_values_is_kept(name: str) -> None:
+    for start in BASES:
+        done = first(start, name)
+        if isinstance(done, StageOrderError):
+            continue
+        before = base(start)
+        if STAGES[name].changes == "values":  # type: ignore[attr-defined]
+            assert done.edits == before.edits
+            assert list(done.network.state()) == list(before.network.state())
+        else:
+            assert done.edits[: len(before.edits)] == before.edits
+            assert done.activations == before.activations
+
+
+@pytest.mark.parametrize("start", BASES)
+@pytest.mark.parametrize(("one", "two"), PAIRS)
+def test_every_ordered_pair_composes_or_says_where_it_belongs(
+    one: str, two: str, start: str
+) -> None:
+    before = first(start, one)
+    if isinstance(before, StageOrderError):
+        assert start != "folded", before
+        return
+    done = attempted(before, two)
+    if isinstance(done, StageOrderError):
+        assert two in str(done)
+        assert "\n" not in str(done)
+        assert not _must_compose(one, two, start), done
+        return
+    assert not _must_refuse(one, two), f"{two} worked on values that {one} had encoded"
+    out = done.predict(PICTURES)
+    assert out.shape == (16, 10)
+    assert np.isfinite(out).all()
+    for name, encoding in before.encodings.items():
+        zeros = encoding.zeros()
+        kept = done.network.parameters()[name][zeros] == 0
+        assert kept.all(), f"{two} lost {int((~kept).sum())} zeros that {one} made in {name}"
+
+
+def _must_compose(one: str, two: str, start: str) -> bool:
+    """On a folded net stages of values go in any order, and folding goes always."""
+    both = {STAGES[n].changes for n in (one, two)} == {"values"}  # type: ignore[attr-defined]
+    return start == "folded" and (both or two == "FoldBatchNorm")
+
+
+def _must_refuse(one: str, two: str) -> bool:
+    encodes = one in ("PruneMagnitude", "ShareWeights", "QuantizeInt8")
+    structural = STAGES[two].changes == "structure"  # type: ignore[attr-defined]
+    return encodes and structural and two != "FoldBatchNorm"
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_same_seed_gives_the_same_candidate(name: str) -> None:
+    done = first("folded", name)
+    assert isinstance(done, Candidate)
+    torch.manual_seed(12345)  # a generator that somebody used meanwhile changes nothing
+    state = torch.random.get_rng_state()
+    numbers = np.random.get_state()[1]
+    again = apply(base("folded"), name).candidate
+    assert again.digest() == done.digest()
+    assert torch.equal(torch.random.get_rng_state(), state)
+    np.testing.assert_array_equal(np.random.get_state()[1], numbers)
+
+
+# Those whose settings name an end; training, factorizing and calibrating go on from where they are.
+@pytest.mark.parametrize("name", ["FoldBatchNorm", "PruneMagnitude", "ShareWeights"])
+def test_the_same_stage_again_changes_nothing(name: str) -> None:
+    once = first("folded", name)
+    assert isinstance(once, Candidate)
+    assert apply(once, name).candidate.digest() == once.digest()
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("FineTune", "finetune"), ("QuantizeInt8", "calibration")]
+)
+def test_what_the_task_lacks_is_said(name: str, part: str) -> None:
+    poor = dataclasses.replace(task(), **{part: None})
+    with pytest.raises(TaskError, match=f"{name} needs task.{part}"):
+        example(name)(base("folded"), poor)

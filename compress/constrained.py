@@ -20,7 +20,7 @@ from torch.nn.utils import parametrize
 
 from compress.candidate import Candidate
 from compress.encoding import Encoded, Encoding, Masked
-from compress.network import FloatArray, TorchNetwork, load_state
+from compress.network import FloatArray, load_state
 
 
 class MaskedWeight(nn.Module):
@@ -145,11 +145,10 @@ def constrained(candidate: Candidate) -> Generator[Constrained]:
     state = {n: t.numpy() for n, t in model.state_dict().items() if "parametrizations." not in n}
     for name in bound:
         state[name] = _original(model, name).detach().numpy()
-    # Into a copy of the net as it was: what the loop hung on the model stays there, and
-    # parameters keep their order, by which optimizers number them.
-    fresh = candidate.network.module()
-    load_state(fresh, state, "the tuned net")
-    tuned = replace(candidate, network=TorchNetwork(fresh, candidate.network.input_shape))
+    # Into the net as it was: what the loop hung on the model stays there, and parameters keep
+    # their order, by which optimizers number them.
+    load_state(candidate.network.module(), state, "the tuned net")
+    tuned = replace(candidate, network=candidate.network.with_parameters(state))
     held.results.append(tuned.with_values({}, encodings))
 
 

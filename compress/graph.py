@@ -7,11 +7,12 @@ It is the same for every candidate of one structure and independent of any file 
 
 from __future__ import annotations
 
+import copy
 import operator
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -98,6 +99,14 @@ class Graph:
         """The one reader of `tensor`, or None where there are several or it is an output."""
         readers = self.consumers[tensor]
         return readers[0] if len(readers) == 1 and tensor not in self.outputs else None
+
+    def with_state(self, state: Mapping[str, torch.Tensor]) -> Graph:
+        """The same graph over other values: tracing a net anew takes seconds, this does not."""
+        program = copy.deepcopy(self.program)
+        program.load_state_dict({name: state[name] for name in program.state_dict()})
+        pairs = zip(self.program.graph.nodes, program.graph.nodes, strict=True)
+        ids = {new: self.ids[old] for old, new in pairs if old in self.ids}
+        return replace(self, program=program, ids=ids)
 
 
 def trace(module: nn.Module, shape: tuple[int, ...]) -> Graph:

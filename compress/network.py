@@ -78,6 +78,8 @@ class TorchNetwork:
             assert own[name].shape == value.shape, (name, own[name].shape, value.shape)
             # In the tensor's own type: a float64 parameter would make the next pass fail.
             own[name].data = torch.from_numpy(np.array(value)).to(own[name].dtype)
+        if "graph" in self.__dict__:  # the structure is the same: spare it another trace
+            fresh.__dict__["graph"] = self.graph.with_state(own)
         return fresh
 
     def layers(self) -> tuple[LayerInfo, ...]:

@@ -17,10 +17,11 @@ PACKAGES := $(VENV)/packages-$(LOCK_KEY).stamp
 READY := $(VENV)/edgepress-$(LOCK_KEY)-$(PROJECT_KEY).stamp
 
 .DELETE_ON_ERROR:
-.PHONY: help env demo test lint format bench lock clean
+.PHONY: help env demo results test lint format bench lock clean
 
 help:
 	@echo 'make demo    train, compress, export and measure LeNet-5 on MNIST, into $(OUT)'
+	@echo 'make results put the tables of recipes/results into README.md'
 	@echo 'make test    run the tests (PYTEST_ARGS="-k name" chooses among them)'
 	@echo 'make lint    check format, style and types'
 	@echo 'make format  put the format right'
@@ -50,6 +51,9 @@ demo: $(READY)
 
 # torch's threads sleep instead of spinning: else other work on the cores slows them tenfold.
 test: export OMP_WAIT_POLICY ?= PASSIVE
+results: $(READY)
+	$(VENV)/bin/edgepress table recipes/results/*.json --into README.md
+
 test: $(READY)
 	$(PY) -m pytest -q --durations=15 $(PYTEST_ARGS)
 

@@ -1,4 +1,4 @@
-"""The command line: edgepress run | bench | inspect | report.
+"""The command line: edgepress run | bench | inspect | report | table.
 
 Nothing heavy is imported before a command is chosen, so --help is quick. An error of the user's is
 one line on standard error and exit code 2.
@@ -81,6 +81,9 @@ def _parser() -> _Parser:
     inspect.add_argument("--json", action="store_true", help="print JSON")
     report = commands.add_parser("report", help="render report.json of a folder again")
     report.add_argument("folder", type=Path, metavar="DIR", help="a folder with report.json")
+    table = commands.add_parser("table", help="one Markdown table of several reports")
+    table.add_argument("reports", nargs="+", type=Path, metavar="REPORT", help="report.json files")
+    table.add_argument("--into", type=Path, metavar="FILE", help="put it between FILE's marks")
     return parser
 
 

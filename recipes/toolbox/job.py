@@ -108,14 +108,15 @@ class Job:
             )
 
     def deliver(self, label: str, candidate: Candidate, formats: Sequence[str], task: Task) -> None:
-        """Write `candidate` in each format, compare the file with it, and score the file."""
+        """Write NET-`label` in each format, compare the file with `candidate`, and score it."""
         for form in formats:
             known = [d for d in self.deliveries if d.candidate is candidate]
-            done = deliver(candidate, form, self.folder / f"{self.recipe}-{label}", task, known)
+            stem = self.folder / f"{candidate.spec.name}-{label}"
+            done = deliver(candidate, form, stem, task, known)
             self.deliveries.append(done)
             score = "" if done.top1 is None else f"  top-1 {done.top1:.2%}"
             print(
-                f"{done.artifact.path.name:44}{done.artifact.size_bytes:>11,} bytes{score}",
+                f"{done.artifact.path.name:32}{done.artifact.size_bytes:>11,} bytes{score}",
                 flush=True,
             )
 

@@ -62,11 +62,11 @@ def test_a_run_leaves_files_and_a_report_of_them(whole: Path) -> None:
     found = products(whole)
     assert {name: row.sha256 for name, row in rows.items()} == found
     assert set(found) == {
-        *("digits_recipe-fp32.onnx", "digits_recipe-shared.dc", "digits_recipe-shared.onnx"),
+        *("digits_residual-fp32.onnx", "digits_residual-shared.dc", "digits_residual-shared.onnx"),
     }
     assert not list(whole.rglob("*-part"))
     assert not list(whole.rglob("*.progress"))
-    shared, coded = rows["digits_recipe-shared.onnx"], rows["digits_recipe-shared.dc"]
+    shared, coded = rows["digits_residual-shared.onnx"], rows["digits_residual-shared.dc"]
     assert coded.evaluated_sha256 == shared.sha256
     assert coded.top1 == shared.top1
     assert coded.latency_ms is None

@@ -49,11 +49,11 @@ env: $(READY)
 demo: $(READY)
 	$(VENV)/bin/edgepress run lenet5_deep_compression --out '$(OUT)' --overwrite
 
-# torch's threads sleep instead of spinning: else other work on the cores slows them tenfold.
-test: export OMP_WAIT_POLICY ?= PASSIVE
 results: $(READY)
 	$(VENV)/bin/edgepress table recipes/results/*.json --into README.md
 
+# torch's threads sleep instead of spinning: else other work on the cores slows them tenfold.
+test: export OMP_WAIT_POLICY ?= PASSIVE
 test: $(READY)
 	$(PY) -m pytest -q --durations=15 $(PYTEST_ARGS)
 

@@ -42,11 +42,6 @@ class Masked:
         del axis, factor
         return self
 
-    def refit(self, parameter: FloatArray) -> Masked:
-        """Values are free; the mask stays."""
-        del parameter
-        return self
-
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
@@ -104,7 +99,7 @@ class Encoded:
         return self.codebook.astype(np.int8)[self.indices]
 
     def runtime_form(self) -> tuple[NDArray[np.int8], FloatArray]:
-        """(integers, scale above zero) with the same products: runtimes refuse a negative scale.
+        """(integers, scale above zero) with the same products: TFLite refuses a negative scale.
 
         A batch norm with a negative gamma leaves one; both signs are turned in its channels.
         """
@@ -148,23 +143,6 @@ class Encoded:
         there = gone.reshape(self.broadcast_scale().shape)
         indices = np.where(there, self.indices.dtype.type(0), self.indices)
         return replace(self, indices=indices, scale=np.where(gone, np.float32(1), self.scale))
-
-    def refit(self, parameter: FloatArray) -> Encoded:
-        """Each codebook entry becomes its cluster's mean of parameter / scale; indices stay.
-
-        Used after a user changed values inside the clusters. Code 0 stays 0; entries that no
-        index names stay; on an integer grid the mean is rounded into [-127, 127].
-        """
-        scale = np.where(self.broadcast_scale() == 0, np.float32(1), self.broadcast_scale())
-        flat = self.indices.reshape(-1)
-        size = self.codebook.size
-        count = np.bincount(flat, minlength=size)
-        total = np.bincount(flat, weights=(parameter / scale).reshape(-1), minlength=size)
-        mean = np.where(count > 0, total / np.maximum(count, 1), self.codebook)
-        mean[0] = 0
-        if self.on_integers:
-            mean = np.clip(np.rint(mean), -127, 127)
-        return replace(self, codebook=mean.astype(self.codebook.dtype))
 
 
 Encoding = Masked | Encoded

@@ -245,7 +245,6 @@ class GraphRunner(fx.Interpreter):
         compute: Callable[[TensorId, fx.Node, tuple[Any, ...]], torch.Tensor | None] | None = None,
     ) -> None:
         super().__init__(graph.program)
-        self.extra_traceback = False  # errors of `visit` stay as they are: one line
         self.extra_traceback = False  # it would add lines to a visitor's one-line error
         self._ids = graph.ids
         self._known = frozenset(node.id for node in graph.nodes)

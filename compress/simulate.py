@@ -9,7 +9,7 @@ float32 on grid values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,9 +145,3 @@ def _integer_layer(
 def simulate(candidate: Candidate) -> Simulation:
     """The candidate's integer arithmetic; exporters' files are compared with it."""
     return Simulation(candidate)
-
-
-def grids(candidate: Candidate) -> Mapping[TensorId, ActivationQuant]:
-    """The activation grids in execution order."""
-    order = [node.id for node in candidate.network.graph.nodes]
-    return {t: candidate.activations[t] for t in order if t in candidate.activations}

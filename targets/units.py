@@ -44,14 +44,6 @@ def count_text(count: int) -> str:
     return f"{count:,}"
 
 
-def magnitude_text(count: float) -> str:
-    """Three significant digits: 950, 430 k, 2.29 M."""
-    for unit, size in (("", 1.0), (" k", 1e3), (" M", 1e6)):
-        if abs(count) < 999.5 * size:
-            return f"{count:.0f}" if not unit else f"{_digits(count / size)}{unit}"
-    return f"{_digits(count / 1e9)} G"
-
-
 def share_text(share: float) -> str:
     """A share in [0, 1] as '99.13 %'."""
     return f"{100 * share:.2f} %"

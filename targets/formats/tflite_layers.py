@@ -71,19 +71,14 @@ def _as_convolution(tensors: Tensors, operator: Any, x: int, weight: Encoded) ->
 def _constants(
     tensors: Tensors, operator: Any, kind: str, weight: Encoded, grid: ActivationQuant
 ) -> tuple[int, int]:
-    """(weight, bias) tensors of a layer whose input is on `grid`; without a bias it is zeros.
-
-    Folding a batch norm may turn a scale negative; the minus moves to the integers.
-    """
+    """(weight, bias) tensors of a layer whose input is on `grid`; without a bias it is zeros."""
     index = int(operator.inputs[1])
     name = tensors.plan.names.get(index, f"t{index}")
-    scale = np.broadcast_to(weight.scale, (weight.shape[0],)).astype(np.float32)
-    integers = weight.integers() * np.where(scale < 0, -1, 1).astype(np.int8).reshape(
-        -1, *(1,) * (len(weight.shape) - 1)
-    )
+    integers, scale = weight.runtime_form()
+    by_channel = np.broadcast_to(scale, (weight.shape[0],))
     bias = _bias(tensors, operator, weight.shape[0])
-    steps = int32_bias(bias, float(np.float32(grid.scale)), np.abs(scale))
-    own = np.abs(scale if kind != "FULLY_CONNECTED" else weight.scale)
+    steps = int32_bias(bias, float(np.float32(grid.scale)), by_channel)
+    own = by_channel if kind != "FULLY_CONNECTED" else scale
     zeros = np.zeros(own.size, np.int64)
     data = np.ascontiguousarray(file_layout(integers, kind))
     made = tensors.sketch.tensor(

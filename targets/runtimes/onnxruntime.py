@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.affine import dequantize
 from compress.errors import DataError, RangeError
 from compress.spec import TensorSpec
 
@@ -81,8 +82,7 @@ class OnnxSession:
             values = np.concatenate([run[position] for run in runs])
             if name in grids:
                 shown, scale, zero_point = grids[name]
-                values = (values.astype(np.int32) - zero_point).astype(np.float32) * scale
-                found[shown] = values
+                found[shown] = dequantize(values, scale, zero_point)
             elif np.issubdtype(values.dtype, np.floating):
                 found[name] = values.astype(np.float32, copy=False)
         return found

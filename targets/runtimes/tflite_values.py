@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.affine import dequantize
 from compress.spec import TensorSpec
 
 FloatArray = NDArray[np.float32]
@@ -44,7 +45,7 @@ def dequantized(values: NDArray[Any], detail: Mapping[str, Any]) -> FloatArray:
     if grid is None or values.dtype.kind == "f":
         return values.astype(np.float32)
     scale, zero_point = grid
-    return (values.astype(np.int32) - zero_point).astype(np.float32) * scale
+    return dequantize(values, scale, zero_point)
 
 
 def tensor_spec(detail: Mapping[str, Any]) -> TensorSpec:

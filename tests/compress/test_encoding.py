@@ -105,27 +105,6 @@ def test_runtimes_get_the_same_products_with_scales_above_zero() -> None:
     np.testing.assert_array_equal(integers * scale[:, None] + np.float32(0), encoded.decode())
 
 
-def test_refit_of_the_own_values_changes_nothing_and_of_others_takes_cluster_means() -> None:
-    encoded = shared((40, 30), codes=8)
-    np.testing.assert_allclose(encoded.refit(encoded.decode()).codebook, encoded.codebook, 1e-6)
-    values = np.random.default_rng(1).normal(size=(40, 30)).astype(np.float32)
-    fitted = encoded.refit(values)
-    for code in range(1, 8):
-        mean = values[encoded.indices == code].mean(dtype=np.float64)
-        assert fitted.codebook[code] == pytest.approx(mean, rel=1e-5, abs=1e-6)
-    assert fitted.codebook[0] == 0
-    np.testing.assert_array_equal(fitted.indices, encoded.indices)
-    grid = int8((4, 6))
-    np.testing.assert_array_equal(grid.refit(grid.decode()).decode(), grid.decode())
-    assert int(np.abs(grid.refit(grid.decode() * 100).codebook.astype(int)[1:]).max()) <= 128
-
-
-def test_refit_leaves_codes_that_no_weight_has() -> None:
-    codebook = np.array([0, 1, 7], np.float32)
-    encoded = Encoded(np.ones((2, 2), np.uint8), codebook, np.ones(1, np.float32))
-    assert encoded.refit(np.full((2, 2), 3, np.float32)).codebook.tolist() == [0, 3, 7]
-
-
 GOOD: dict[str, Any] = {
     "indices": np.zeros((2, 3), np.uint8),
     "codebook": np.array([0, 1], np.float32),

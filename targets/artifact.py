@@ -6,13 +6,15 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.candidate import Candidate
 from compress.spec import TensorSpec
+
+if TYPE_CHECKING:
+    from compress.candidate import Candidate
 
 FloatArray = NDArray[np.float32]
 
@@ -58,6 +60,26 @@ class Runtime(Protocol):
     formats: ClassVar[tuple[str, ...]]
 
     def load(self, path: Path, threads: int = 1) -> Session: ...
+
+
+def artifact_of(
+    exporter: Exporter,
+    candidate: Candidate,
+    path: Path,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+) -> Artifact:
+    """The Artifact of the file that `exporter` has just written; hash and size are the file's."""
+    return Artifact(
+        path=path,
+        format=exporter.format,
+        precision=precision_of(candidate),
+        sha256=file_sha256(path),
+        size_bytes=path.stat().st_size,
+        inputs=inputs,
+        outputs=outputs,
+        candidate_digest=candidate.digest(),
+    )
 
 
 def file_sha256(path: Path) -> str:

@@ -7,20 +7,17 @@ judged by the median over all its calls.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from compress.errors import DeviceError
 from targets import runner
+from targets.artifact import Artifact, file_sha256
 from targets.device import Completed
 from targets.measurement import Measurement, Plan, Target
-
-if TYPE_CHECKING:
-    from targets.artifact import Artifact
 
 RUNNABLE = (".onnx", ".tflite")
 """Files that a stock runtime loads. Others (containers) are decoded first and not measured."""
@@ -74,7 +71,7 @@ def _digest(file: Artifact | Path) -> str:
     path = _path(file)
     if not path.is_file():
         raise DeviceError(f"{path} is not there to be measured; export it first")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = file_sha256(path)
     if not isinstance(file, Path) and digest != file.sha256:
         raise DeviceError(
             f"{path} has changed since it was exported (sha256 {digest[:12]}, not "

@@ -23,7 +23,8 @@ from compress.edit import edit_from_dict, rebuild
 from compress.encoding import Encoding
 from compress.errors import ContainerError, EdgepressError, ExportError
 from compress.spec import ModelSpec, TensorSpec
-from targets.artifact import Artifact, file_sha256, precision_of
+from compress.stages.fold_batchnorm import unfolded
+from targets.artifact import Artifact, artifact_of
 from targets.formats.dc_envelope import (
     VERSION,
     Container,
@@ -59,20 +60,10 @@ class DeepCompressionExporter:
             name: (array, candidate.encodings.get(name))
             for name, array in candidate.network.state().items()
         }
-        digest = candidate.digest()
-        about = {**_about(candidate), "digest": digest}
+        about = {**_about(candidate), "digest": candidate.digest()}
         graph = _graph(candidate, tensors) if self.graph else None
         write_container(path, about, tensors, graph)
-        return Artifact(
-            path=path,
-            format=self.format,
-            precision=precision_of(candidate),
-            sha256=file_sha256(path),
-            size_bytes=path.stat().st_size,
-            inputs=candidate.spec.inputs,
-            outputs=_outputs(candidate),
-            candidate_digest=digest,
-        )
+        return artifact_of(self, candidate, path, candidate.spec.inputs, _outputs(candidate))
 
 
 def load(path: Path, spec: ModelSpec | None = None) -> Candidate:
@@ -169,10 +160,10 @@ def _graph(
     candidate: Candidate, tensors: Mapping[str, tuple[NDArray[Any], Encoding | None]]
 ) -> bytes:
     """The skeleton of the .onnx that OnnxExporter writes: int8 where activations have grids."""
-    norms = [n.id for n in candidate.network.graph.nodes if n.id.operator == "batch_norm"]
+    norms = unfolded(candidate)
     if norms:
         raise ExportError(
-            f"batch norm {norms[0].module!r} is not folded, so the graph would hold the weights a "
+            f"batch norm {norms[0]!r} is not folded, so the graph would hold the weights a "
             f"second time; put FoldBatchNorm first, or export with graph=False"
         )
     with tempfile.TemporaryDirectory() as folder:

@@ -12,8 +12,9 @@ from compress.atomic import write_bytes
 from compress.candidate import Candidate
 from compress.errors import ExportError
 from compress.spec import TensorSpec
-from targets.artifact import Artifact, file_sha256, precision_of
-from targets.formats.onnx_graph import OUTPUT, float_model
+from targets.artifact import Artifact, artifact_of
+from targets.formats.exportable import OUTPUT
+from targets.formats.onnx_graph import float_model
 from targets.formats.onnx_grids import find_grids
 from targets.formats.onnx_qdq import QdqWriter
 from targets.metadata import KEY, artifact_metadata
@@ -49,15 +50,7 @@ class OnnxExporter:
         write_bytes(path, model.SerializeToString(deterministic=True))
         classes = tuple(d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim)
         own = candidate.spec.inputs[0]
-        return Artifact(
-            path=path,
-            format=self.format,
-            precision=precision_of(candidate),
-            sha256=file_sha256(path),
-            size_bytes=path.stat().st_size,
-            inputs=(TensorSpec(own.name, (1, *own.shape[1:]), "float32", own.layout),),
-            outputs=(
-                TensorSpec(OUTPUT, classes, "float32", "NCHW" if len(classes) == 4 else "NC"),
-            ),
-            candidate_digest=candidate.digest(),
-        )
+        inputs = (TensorSpec(own.name, (1, *own.shape[1:]), "float32", own.layout),)
+        layout = "NCHW" if len(classes) == 4 else "NC"
+        outputs = (TensorSpec(OUTPUT, classes, "float32", layout),)
+        return artifact_of(self, candidate, path, inputs, outputs)

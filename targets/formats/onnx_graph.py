@@ -14,8 +14,8 @@ from onnx import helper, numpy_helper
 
 from compress.candidate import Candidate
 from compress.errors import ExportError
+from targets.formats.exportable import OUTPUT, check_folded, first_line
 
-OUTPUT = "logits"
 # Opset 18 has the axes of ReduceMean as an input; 21 the newest that was checked end to end.
 OPSETS = (18, 19, 20, 21)
 
@@ -26,8 +26,11 @@ def float_model(candidate: Candidate, opset: int) -> onnx.ModelProto:
     Input by the specification's name, output 'logits'. Raises ExportError for nets that the
     exporter cannot write, and for encoded ones whose batch norm is not folded.
     """
-    _check(candidate, opset)
-    shape = (1, *candidate.spec.inputs[0].shape[1:])
+    if opset not in OPSETS:
+        allowed = ", ".join(map(str, OPSETS))
+        raise ExportError(f"opset {opset} was asked for; allowed are {allowed}")
+    check_folded(candidate)
+    shape = (1, *candidate.spec.input_shape[1:])
     name = candidate.spec.inputs[0].name
     try:
         with _quiet(), torch.no_grad():
@@ -42,31 +45,14 @@ def float_model(candidate: Candidate, opset: int) -> onnx.ModelProto:
                 verbose=False,
             )
     except Exception as error:  # the exporter raises many types, none documented
-        reason = next(iter(str(error).strip().splitlines()), repr(error))
-        raise ExportError(f"torch cannot write {candidate.spec.name} as ONNX: {reason}") from error
+        name, reason = candidate.spec.name, first_line(error)
+        raise ExportError(f"torch cannot write {name} as ONNX: {reason}") from error
     assert program is not None
     model = program.model_proto
     _pool_instead_of_mean(model.graph)
     _strip(model)
     prune_initializers(model.graph)
     return model
-
-
-def _check(candidate: Candidate, opset: int) -> None:
-    if opset not in OPSETS:
-        allowed = ", ".join(map(str, OPSETS))
-        raise ExportError(f"opset {opset} was asked for; allowed are {allowed}")
-    if len(candidate.spec.inputs) != 1:
-        raise ExportError(
-            f"{candidate.spec.name} has {len(candidate.spec.inputs)} inputs; ONNX export takes 1"
-        )
-    if candidate.encodings or candidate.activations:
-        norms = [n.id for n in candidate.network.graph.nodes if n.id.operator == "batch_norm"]
-        if norms:
-            raise ExportError(
-                f"batch norm {norms[0].module!r} is not folded, and folding it now would change "
-                f"the encoded weights; put FoldBatchNorm first"
-            )
 
 
 @contextmanager

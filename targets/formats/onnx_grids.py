@@ -49,7 +49,7 @@ def find_grids(candidate: Candidate, model: onnx.ModelProto) -> dict[str, Activa
 
 def probes(candidate: Candidate) -> FloatArray:
     """Four pictures as the net may see them: noise, blurred noise, ramps, more noise; seeded."""
-    shape = candidate.spec.inputs[0].shape[1:]
+    shape = candidate.spec.input_shape[1:]
     random = np.random.default_rng(0)
     noise = random.random((4, *shape))
     for axis in range(2, noise.ndim):

@@ -11,15 +11,14 @@ from compress.atomic import write_bytes
 from compress.candidate import Candidate
 from compress.errors import RangeError
 from compress.spec import TensorSpec
-from targets.artifact import Artifact, file_sha256, precision_of
+from targets.artifact import Artifact, artifact_of
+from targets.formats.exportable import OUTPUT
 from targets.formats.tflite_convert import float_flatbuffer
 from targets.formats.tflite_plan import Plan, check_integers, plan_integers
 from targets.formats.tflite_rewrite import rewrite
 from targets.formats.tflite_schema import Source, names_of
 from targets.formats.tflite_sketch import Sketch
 from targets.metadata import artifact_metadata
-
-_OUTPUT = "logits"
 
 
 @dataclass(frozen=True)
@@ -50,20 +49,11 @@ class TFLiteExporter:
         plan = plan_integers(candidate, content, source) if candidate.activations else Plan()
         sketch, inputs, outputs = rewrite(source, plan, integer_ends=self.io == "int8")
         ends = {spec.name: i for spec, i in zip(candidate.spec.inputs, inputs, strict=True)}
-        results = {_OUTPUT if n == 0 else f"{_OUTPUT}_{n}": i for n, i in enumerate(outputs)}
+        results = {OUTPUT if n == 0 else f"{OUTPUT}_{n}": i for n, i in enumerate(outputs)}
         specs = _specs(sketch, ends)
         data = sketch.finish(ends, results, artifact_metadata(candidate, specs))
         write_bytes(path, data)
-        return Artifact(
-            path=path,
-            format=self.format,
-            precision=precision_of(candidate),
-            sha256=file_sha256(path),
-            size_bytes=len(data),
-            inputs=specs,
-            outputs=_specs(sketch, results),
-            candidate_digest=candidate.digest(),
-        )
+        return artifact_of(self, candidate, path, specs, _specs(sketch, results))
 
 
 def _specs(sketch: Sketch, ends: Mapping[str, int]) -> tuple[TensorSpec, ...]:

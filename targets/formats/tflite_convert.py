@@ -15,16 +15,13 @@ import torch
 from compress.candidate import Candidate
 from compress.errors import ExportError
 from compress.extras import need
+from targets.formats.exportable import check_folded, first_line
 
 
 def float_flatbuffer(candidate: Candidate) -> bytes:
-    """The candidate as float32 operators at batch 1, pictures NHWC. ExportError where it cannot.
-
-    An encoded candidate whose batch norm is not folded is refused: the converter would fold it
-    into weights that no longer are what the encoding says.
-    """
-    _check(candidate)
-    shape = (1, *candidate.spec.inputs[0].shape[1:])
+    """The candidate as float32 operators at batch 1, pictures NHWC. ExportError where it cannot."""
+    check_folded(candidate)
+    shape = (1, *candidate.spec.input_shape[1:])
     module = candidate.network.module().eval()
     example = torch.zeros(shape)
     with _quiet():
@@ -35,22 +32,8 @@ def float_flatbuffer(candidate: Candidate) -> bytes:
                 example = example.permute(0, 2, 3, 1).contiguous()
             return bytes(converter.convert(module, (example,)).model_content())
         except Exception as error:  # the converter raises many types, none documented
-            reason = next(iter(str(error).strip().splitlines()), repr(error))
-            name = candidate.spec.name
-            raise ExportError(f"litert_torch cannot convert {name}: {reason[:300]}") from error
-
-
-def _check(candidate: Candidate) -> None:
-    name, inputs = candidate.spec.name, candidate.spec.inputs
-    if len(inputs) != 1:
-        raise ExportError(f"{name} has {len(inputs)} inputs; TFLite export takes 1")
-    if candidate.encodings or candidate.activations:
-        norms = [n.id for n in candidate.network.graph.nodes if n.id.operator == "batch_norm"]
-        if norms:
-            raise ExportError(
-                f"batch norm {norms[0].module!r} is not folded, and folding it now would change "
-                f"the encoded weights; put FoldBatchNorm first"
-            )
+            name, reason = candidate.spec.name, first_line(error)
+            raise ExportError(f"litert_torch cannot convert {name}: {reason}") from error
 
 
 @contextmanager

@@ -122,7 +122,7 @@ def _matched(candidate: Candidate, content: bytes) -> dict[int, TensorId]:
 
 def _pictures(candidate: Candidate) -> NDArray[np.float32]:
     """Noise over the range of the input's grid: no two tensors get the same values by chance."""
-    shape = (_PICTURES, *candidate.spec.inputs[0].shape[1:])
+    shape = (_PICTURES, *candidate.spec.input_shape[1:])
     noise = np.random.default_rng(0).random(shape, dtype=np.float32)
     grid = candidate.activations.get(TensorId("", "input"))
     low, span = (-1.0, 2.0) if grid is None else (-grid.zero_point * grid.scale, 255 * grid.scale)

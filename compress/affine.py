@@ -54,13 +54,6 @@ def quantize_symmetric(
     return np.clip(np.rint(ratio), -_top(bits), _top(bits)).astype(np.int8)
 
 
-def dequantize_symmetric(
-    q: NDArray[np.int8], scale: NDArray[np.float32], axis: int | None
-) -> NDArray[np.float32]:
-    """float32(q) * scale, in the shape of q."""
-    return q.astype(np.float32) * _along(scale, q, axis)
-
-
 def affine_grid(minimum: float, maximum: float, bits: int = 8) -> tuple[np.float32, int]:
     """(scale, zero_point in [0, 2**bits - 1]) of the unsigned grid that covers a range.
 
@@ -83,38 +76,11 @@ def affine_grid(minimum: float, maximum: float, bits: int = 8) -> tuple[np.float
     return scale, int(np.clip(np.rint(-low / float(scale)), 0, steps))
 
 
-def quantize(
-    x: NDArray[np.float32], scale: np.float32, zero_point: int, bits: int = 8
-) -> NDArray[np.uint8]:
-    """clip(rint(x / scale) + zero_point, 0, 2**bits - 1), in the shape of x.
-
-    As ONNX's QuantizeLinear to uint8. Infinities saturate; RangeError for NaN, for a scale that
-    is not positive and finite, or a zero point off the grid.
-    """
-    _check_grid(scale, zero_point, bits)
-    with np.errstate(over="ignore", under="ignore"):  # saturates
-        ratio = np.asarray(np.divide(x, np.float32(scale), dtype=np.float32))
-    if np.isnan(ratio).any():
-        raise RangeError("values to quantize hold NaN: allowed are numbers; mend the input")
-    # Clipped before the zero point is added: beyond 2**24 the sum of floats would be inexact.
-    low, high = np.float32(-zero_point), np.float32((1 << bits) - 1 - zero_point)
-    whole = np.clip(np.rint(ratio, out=ratio), low, high, out=ratio)
-    whole += np.float32(zero_point)
-    return whole.astype(np.uint8)
-
-
 def dequantize(
     q: NDArray[np.integer[Any]], scale: np.float32, zero_point: int
 ) -> NDArray[np.float32]:
     """float32(q - zero_point) * scale, in the shape of q, as ONNX's DequantizeLinear."""
     return (q.astype(np.int32) - zero_point).astype(np.float32) * np.float32(scale)
-
-
-def fake_quantize(
-    x: NDArray[np.float32], scale: np.float32, zero_point: int, bits: int = 8
-) -> NDArray[np.float32]:
-    """x moved to the nearest point of the grid: dequantize(quantize(x))."""
-    return dequantize(quantize(x, scale, zero_point, bits), scale, zero_point)
 
 
 def _top(bits: int) -> int:
@@ -124,14 +90,6 @@ def _top(bits: int) -> int:
 def _check_bits(bits: int) -> None:
     if not 2 <= bits <= 8:
         raise RangeError(f"{bits} bits: allowed are 2 to 8")
-
-
-def _check_grid(scale: np.float32, zero_point: int, bits: int) -> None:
-    _check_bits(bits)
-    if not (np.isfinite(scale) and scale > 0):
-        raise RangeError(f"scale of {scale}: allowed are positive finite numbers")
-    if not 0 <= zero_point < 1 << bits:
-        raise RangeError(f"zero point of {zero_point}: allowed are 0 to {(1 << bits) - 1}")
 
 
 def _other_axes(array: NDArray[Any], axis: int) -> tuple[int, ...]:

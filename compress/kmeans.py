@@ -82,7 +82,7 @@ def cluster(
         centroids = ordered.values[ordered.ends - 1]
     else:
         start = _linear(ordered.values, k) if method == "linear" else _optimal(ordered, k)
-        found = np.unique(_steps(ordered, start, _ITERATIONS).astype(np.float32))
+        found = np.unique(_lloyd(ordered, start).astype(np.float32))
         ends = np.searchsorted(ordered.values, _borders(found), side="right")
         counts = np.diff(np.concatenate([[0], ends, [values.size]]))
         centroids = found[counts > 0]
@@ -90,48 +90,19 @@ def cluster(
     return Clusters(centroids, *_assign(values, centroids))
 
 
-def linear(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
-    """(k,) centroids evenly spaced from the least to the greatest value (section 3.2)."""
-    _check(values, k)
-    return _linear(np.array([values.min(), values.max()]), k).astype(np.float32)
-
-
-def optimal(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
-    """(k,) centroids of the optimal clusters whose borders lie on a fine grid of the values.
-
-    The grid is at least four times as fine as k, and is every value where there are few. Raises
-    RangeError for k above 1024 or above the number of different values.
-    """
-    _check(values, k)
-    return _optimal(_Sorted(values), k).astype(np.float32)
-
-
-def lloyd(values: NDArray[np.float32], centroids: NDArray[np.float32], iterations: int) -> Clusters:
-    """Up to `iterations` exact steps of Lloyd's algorithm from ascending centroids, (k,).
-
-    Stops early where nothing moves. A centroid without values stays where it is, so all k come
-    back. A value halfway between two centroids belongs to the lower.
-    """
-    _check(values, centroids.size)
-    if iterations < 0 or centroids.ndim != 1 or np.any(np.diff(centroids) < 0):
-        raise RangeError(
-            f"{iterations} iterations from centroids of shape {centroids.shape}: allowed are 0 and "
-            "more, and one axis of ascending centroids; sort them"
-        )
-    moved = _steps(_Sorted(values), centroids.astype(np.float64), iterations).astype(np.float32)
-    return Clusters(moved, *_assign(values, moved))
-
-
 def _linear(ordered: NDArray[np.float32], k: int) -> NDArray[np.float64]:
+    """Evenly spaced from the least to the greatest value (section 3.2)."""
     return np.linspace(float(ordered[0]), float(ordered[-1]), k)
 
 
 def _optimal(ordered: _Sorted, k: int) -> NDArray[np.float64]:
+    """Centroids of the optimal clusters whose borders lie on a fine grid of the values.
+
+    The grid is at least four times as fine as k, and is every value where there are few.
+    """
     ends = _grid(ordered, max(_GRID_POINTS, 8 * k))
     weights = np.diff(ends, prepend=0)
     points = np.diff(ordered.sums_before(ends), prepend=0.0) / weights
-    if k > points.size:
-        raise RangeError(f"{k} clusters of {points.size} different values: use fewer clusters")
     last = partition(points, weights.astype(np.float64), k)
     return ordered.means(ends[last[:-1]], np.zeros(k))
 
@@ -161,11 +132,10 @@ def _borders(centroids: NDArray[np.float64] | NDArray[np.float32]) -> NDArray[np
     return np.where(rounded > middles, below, rounded)
 
 
-def _steps(
-    ordered: _Sorted, centroids: NDArray[np.float64], iterations: int
-) -> NDArray[np.float64]:
+def _lloyd(ordered: _Sorted, centroids: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Exact steps of Lloyd's algorithm until nothing moves; centroids without values stay."""
     previous: NDArray[np.int64] | None = None
-    for _ in range(iterations):
+    for _ in range(_ITERATIONS):
         ends = np.searchsorted(ordered.values, _borders(centroids), side="right")
         if previous is not None and np.array_equal(ends, previous):
             break
@@ -176,7 +146,7 @@ def _steps(
 def _assign(
     values: NDArray[np.float32], centroids: NDArray[np.float32]
 ) -> tuple[NDArray[np.uint8 | np.uint16], float]:
-    """(nearest centroid of each value, inertia)."""
+    """(nearest centroid of each value, the lower of two equally near; inertia)."""
     kind = np.uint8 if centroids.size <= 256 else np.uint16
     flat = values.ravel()
     assignments = np.empty(flat.size, kind)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
 from compress.errors import RangeError
-from compress.kmeans import cluster, linear, lloyd, optimal
+from compress.kmeans import cluster
 from compress.optimal_partition import partition
 
 METHODS: tuple[Literal["linear", "optimal"], ...] = ("linear", "optimal")
@@ -103,9 +103,9 @@ def test_not_worse_than_scikit_learn(k: int, shape: str) -> None:
 
 def test_lloyd_is_scikit_learns_from_the_same_start() -> None:
     values = normal(3000)
-    start = linear(values, 9)
-    found = lloyd(values, start, 200)
-    oracle = KMeans(9, init=start.astype(np.float64)[:, None], n_init=1, max_iter=200, tol=0.0)
+    start = np.linspace(float(values.min()), float(values.max()), 9)
+    found = cluster(values, 9, "linear")
+    oracle = KMeans(9, init=start[:, None], n_init=1, max_iter=300, tol=0.0)
     oracle.fit(values.astype(np.float64)[:, None])
     np.testing.assert_allclose(found.centroids, np.sort(oracle.cluster_centers_[:, 0]), rtol=1e-6)
     assert found.inertia == pytest.approx(oracle.inertia_, rel=1e-6)
@@ -178,24 +178,26 @@ def test_far_off_and_stretched_values() -> None:
     assert cluster(huge, 3).inertia <= least_inertia(huge.tolist(), 3) * (1 + 1e-5)
 
 
-def test_empty_clusters_stay_in_lloyd_and_go_in_cluster() -> None:
-    values = np.array([0.0, 0.0, 0.1, 10.0], np.float32)
-    found = lloyd(values, np.array([0, 4, 6, 10], np.float32), 5)
-    np.testing.assert_allclose(found.centroids, [0.1 / 3, 4, 6, 10], rtol=1e-6)
-    assert found.assignments.tolist() == [0, 0, 0, 3]
+def test_empty_clusters_go() -> None:
+    values = np.array([0.0, 0.05, 0.1, 0.15, 10.0], np.float32)
+    found = cluster(values, 4, "linear")  # starts at 0, 3.3, 6.7 and 10
+    np.testing.assert_allclose(found.centroids, [0.075, 10], rtol=1e-6)
+    assert found.assignments.tolist() == [0, 0, 0, 0, 1]
     values = np.concatenate([np.linspace(0, 0.1, 50), [10.0]]).astype(np.float32)
     assert cluster(values, 8, "linear").centroids.size == 2
 
 
 def test_halfway_belongs_to_the_lower() -> None:
-    found = lloyd(np.array([0, 1, 2], np.float32), np.array([0, 2], np.float32), 0)
+    found = cluster(np.array([0, 1, 2], np.float32), 2, "linear")
     assert found.assignments.tolist() == [0, 0, 1]
-    assert found.inertia == 1.0
+    assert found.centroids.tolist() == [0.5, 2]
+    assert found.inertia == 0.5
 
 
-def test_linear_initialisation() -> None:
-    assert linear(np.array([3, -1, 0], np.float32), 5).tolist() == [-1, 0, 1, 2, 3]
-    assert linear(np.array([3, -1, 0], np.float32), 1).tolist() == [-1]
+def test_linear_begins_evenly_spaced() -> None:
+    values = np.array([-1, 0, 0.25, 1, 2, 3], np.float32)  # starts at -1, 0, 1, 2, 3
+    assert cluster(values, 5, "linear").centroids.tolist() == [-1, 0.125, 1, 2, 3]
+    assert cluster(values, 1, "linear").centroids.tolist() == [0.875]
 
 
 def test_negative_zero_becomes_zero() -> None:
@@ -203,12 +205,9 @@ def test_negative_zero_becomes_zero() -> None:
     assert found.centroids.tobytes() == np.array([0.0, 1.0], np.float32).tobytes()
 
 
-def test_optimal_start() -> None:
-    assert optimal(np.array([0, 0, 1, 9, 10], np.float32), 2).tolist() == [
-        np.float32(1 / 3), 9.5,
-    ]  # fmt: skip
-    with pytest.raises(RangeError, match="different values"):
-        optimal(np.array([0, 0, 1], np.float32), 3)
+def test_optimal_weighs_equal_values() -> None:
+    found = cluster(np.array([0, 0, 1, 9, 10], np.float32), 2)
+    assert found.centroids.tolist() == [np.float32(1 / 3), 9.5]
 
 
 def test_refused_arguments() -> None:
@@ -225,7 +224,3 @@ def test_refused_arguments() -> None:
             cluster(np.array([1, bad], np.float32), 2)
     with pytest.raises(RangeError, match="float32"):
         cluster(values.astype(np.float64), 2)  # type: ignore[arg-type]
-    with pytest.raises(RangeError, match="ascending"):
-        lloyd(values, np.array([1, 0], np.float32), 3)
-    with pytest.raises(RangeError, match="iterations"):
-        lloyd(values, np.array([0, 1], np.float32), -1)

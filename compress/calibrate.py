@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from compress.errors import TaskError
-from compress.graph import Graph, GraphRunner, TensorId
+from compress.graph import Graph, TensorId
+from compress.graph_runner import GraphRunner
 from compress.network import blocks
 from compress.task import Batch, Calibration
 

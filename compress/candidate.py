@@ -1,4 +1,4 @@
-"""Candidate: a net under compression as one immutable value, and the laws it obeys."""
+"""Candidate: a net under compression as one immutable value."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compress.edit import Edit, edit_to_dict, rebuild
-from compress.encoding import Encoding, Masked
-from compress.errors import CheckpointError, EncodingError
+from compress.encoding import Encoding, encoding_arrays
 from compress.graph import TensorId
+from compress.laws import check_laws
 from compress.network import TorchNetwork, load_state
 from compress.spec import ModelSpec
 
@@ -131,18 +131,7 @@ class Candidate:
 
     def check(self) -> None:
         """The laws, after every stage. Raises CheckpointError or EncodingError, one line each."""
-        module = self.network.module()
-        load_state(rebuild(self.spec, self.edits), self.network.state(), "the candidate")
-        for name, part in module.named_modules():
-            hooks = any(held for key, held in vars(part).items() if key.endswith("_hooks"))
-            if hooks or hasattr(part, "parametrizations"):
-                raise CheckpointError(f"module {name!r} still has hooks or parametrizations")
-        parameters = self.network.parameters()
-        for name, encoding in self.encodings.items():
-            if name not in parameters:
-                raise EncodingError(f"encoding for {name!r}, which the net does not have")
-            _check_encoding(name, encoding, parameters[name])
-        _check_grids(self)
+        check_laws(self)
 
     def digest(self) -> str:
         """SHA-256 over tensors, spec, edits, encodings and grids; ties a report to its files."""
@@ -169,61 +158,6 @@ def _counted(model: nn.Module, state: Mapping[str, NDArray[Any]]) -> Mapping[str
     return {**counters, **state}
 
 
-def encoding_arrays(encoding: Encoding) -> dict[str, NDArray[np.generic]]:
-    """The arrays of an encoding by part; the channel axis as an int8 scalar, -1 for None."""
-    if isinstance(encoding, Masked):
-        return {"mask": encoding.mask}
-    axis = np.array(-1 if encoding.axis is None else encoding.axis, np.int8)
-    return {
-        "indices": encoding.indices,
-        "codebook": encoding.codebook,
-        "scale": encoding.scale,
-        "axis": axis,
-    }
-
-
 def _feed(sha: Any, name: str, array: NDArray[np.generic]) -> None:
     sha.update(f"{name}:{array.dtype}:{array.shape}".encode())
     sha.update(np.ascontiguousarray(array).tobytes())
-
-
-def _check_encoding(name: str, encoding: Encoding, parameter: NDArray[np.float32]) -> None:
-    if encoding.shape != parameter.shape:
-        raise EncodingError(
-            f"encoding of {name!r} has shape {encoding.shape}; the parameter {parameter.shape}"
-        )
-    decoded = encoding.project(parameter)
-    # Compared as bits: 0.0 == -0.0, but their files differ.
-    wrong = np.flatnonzero(_bits(decoded) != _bits(parameter))
-    if wrong.size:
-        index = np.unravel_index(int(wrong[0]), parameter.shape)
-        place = tuple(int(i) for i in index)
-        kind = "mask" if isinstance(encoding, Masked) else "codebook"
-        raise EncodingError(
-            f"{name!r} at {place}: the parameter is {parameter[index]!s}, its {kind} gives "
-            f"{decoded[index]!s}; they must be equal bit for bit"
-        )
-
-
-def _bits(values: NDArray[np.float32]) -> NDArray[np.uint32]:
-    return np.ascontiguousarray(values, np.float32).view(np.uint32).reshape(-1)
-
-
-def _check_grids(candidate: Candidate) -> None:
-    """Grids are usable numbers, on tensors that the net has; tied ones are the same."""
-    if not candidate.activations:
-        return
-    for tensor, grid in candidate.activations.items():
-        if tensor not in candidate.network.graph.by_id:
-            raise EncodingError(f"grid for tensor '{tensor}', which the net does not have")
-        if not (2 <= grid.bits <= 16 and 0 <= grid.zero_point < 1 << grid.bits):
-            raise EncodingError(
-                f"grid of '{tensor}' is out of range: {grid}; bits 2..16, codes >= 0"
-            )
-        if not (isinstance(grid.scale, float) and 0 < np.float32(grid.scale) < np.inf):
-            raise EncodingError(f"scale of '{tensor}' is {grid.scale!r}; a float above 0 is needed")
-    for tie in candidate.ties:
-        grids = {candidate.activations[t] for t in tie if t in candidate.activations}
-        if len({(grid.scale, grid.zero_point, grid.bits) for grid in grids}) > 1:
-            names = ", ".join(sorted(map(str, tie)))
-            raise EncodingError(f"tensors {names} must share a grid, but theirs differ")

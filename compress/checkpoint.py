@@ -20,9 +20,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from compress.atomic import write_bytes
-from compress.candidate import ActivationQuant, Candidate, Skipped, Step, encoding_arrays
+from compress.candidate import ActivationQuant, Candidate, Skipped, Step
 from compress.edit import edit_from_dict, edit_to_dict, rebuild
-from compress.encoding import Encoded, Encoding, Masked
+from compress.encoding import Encoded, Encoding, Masked, encoding_arrays
 from compress.errors import CheckpointError, EncodingError, ExportError
 from compress.graph import TensorId
 from compress.network import TorchNetwork, load_state

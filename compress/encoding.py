@@ -162,8 +162,28 @@ def _check_types(encoded: Encoded) -> None:
             raise EncodingError(f"{part} of type {array.dtype}; {' or '.join(allowed)} is needed")
     if not (np.isfinite(encoded.codebook).all() and np.isfinite(encoded.scale).all()):
         raise EncodingError("codebook or scale holds values that are not finite numbers")
+    largest = _largest(encoded.codebook) * _largest(encoded.scale)
+    if largest > np.finfo(np.float32).max:
+        raise EncodingError(f"weights as large as {largest:.3g}; float32 ends at 3.4e38")
     if encoded.axis is not None and not 0 <= encoded.axis < encoded.indices.ndim:
         raise EncodingError(f"scale on axis {encoded.axis}; 0..{encoded.indices.ndim - 1} or None")
+
+
+def _largest(values: NDArray[np.generic]) -> float:
+    return float(np.abs(values.astype(np.float64)).max(initial=0))
+
+
+def encoding_arrays(encoding: Encoding) -> dict[str, NDArray[np.generic]]:
+    """The arrays of an encoding by part; the channel axis as an int8 scalar, -1 for None."""
+    if isinstance(encoding, Masked):
+        return {"mask": encoding.mask}
+    axis = np.array(-1 if encoding.axis is None else encoding.axis, np.int8)
+    return {
+        "indices": encoding.indices,
+        "codebook": encoding.codebook,
+        "scale": encoding.scale,
+        "axis": axis,
+    }
 
 
 def index_dtype(codes: int) -> type[np.uint8] | type[np.uint16]:

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compress.errors import CheckpointError
-from compress.graph import Graph, GraphRunner, TensorId, trace
+from compress.graph import Graph, TensorId
+from compress.graph_runner import GraphRunner
+from compress.trace import trace
 
 FloatArray = NDArray[np.float32]
 Role = Literal["conv", "depthwise", "pointwise", "linear", "classifier"]

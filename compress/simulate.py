@@ -20,7 +20,8 @@ from torch import fx
 
 from compress.candidate import ActivationQuant, Candidate
 from compress.encoding import Encoded
-from compress.graph import GraphRunner, TensorId, TensorNode
+from compress.graph import TensorId, TensorNode
+from compress.graph_runner import GraphRunner
 from compress.network import BATCH, blocks
 
 FloatArray = NDArray[np.float32]

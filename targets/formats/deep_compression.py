@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compress.candidate import Candidate, encoding_arrays
+from compress.candidate import Candidate
 from compress.checkpoint import describe, restore
 from compress.edit import edit_from_dict, rebuild
-from compress.encoding import Encoding
+from compress.encoding import Encoding, encoding_arrays
 from compress.errors import ContainerError, EdgepressError, ExportError
 from compress.spec import ModelSpec, TensorSpec
 from compress.stages.fold_batchnorm import unfolded

@@ -122,6 +122,10 @@ BAD = {
     "float64 codebook": ({"codebook": np.zeros(2)}, "codebook of type float64"),
     "NaN in the codebook": ({"codebook": np.array([0, np.nan], np.float32)}, "not finite"),
     "infinite scale": ({"scale": np.array([1, np.inf], np.float32)}, "not finite"),
+    "weights beyond float32": (
+        {"codebook": np.array([0, 1e20], np.float32), "scale": np.array([1, 1e20], np.float32)},
+        r"as large as 1e\+40",
+    ),
     "scale of the wrong length": ({"scale": np.ones(3, np.float32)}, r"\(2,\) is needed"),
     "scale without an axis": ({"axis": None}, r"\(1,\) is needed"),
     "negative axis": ({"axis": -1}, "axis -1"),

@@ -14,8 +14,10 @@ from torch import nn
 
 from compress.edit import FoldedBatchNorm, rebuild
 from compress.errors import ExportError
-from compress.graph import Graph, GraphRunner, TensorId, trace
+from compress.graph import Graph, TensorId
+from compress.graph_runner import GraphRunner
 from compress.network import TorchNetwork
+from compress.trace import trace
 from tests.candidates import fresh
 from tests.nets import digits_branch_spec, digits_residual_spec
 

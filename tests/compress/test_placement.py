@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from compress.edit import FoldedBatchNorm, rebuild
-from compress.graph import trace
 from compress.placement import place
 from compress.spec import ModelSpec
+from compress.trace import trace
 from tests.nets import digits_branch_spec, digits_residual_spec
 
 Forward = Callable[["Net", torch.Tensor], torch.Tensor]

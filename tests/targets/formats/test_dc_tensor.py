@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from compress.candidate import encoding_arrays
-from compress.encoding import Encoded, Encoding, Masked, int8_codebook
+from compress.encoding import Encoded, Encoding, Masked, encoding_arrays, int8_codebook
 from compress.errors import ContainerError, ExportError
 from targets.formats.dc_record import (
     ENCODED,

@@ -1,0 +1,78 @@
+"""The laws that every candidate obeys, checked after each stage.
+
+Rebuilding gives the net's names and shapes; no hook or parametrization stays behind; every encoding
+decodes to its parameter, bit for bit; grids lie on tensors of the net, and tied ones are the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.edit import rebuild
+from compress.encoding import Encoding, Masked
+from compress.errors import CheckpointError, EncodingError
+from compress.network import load_state
+
+if TYPE_CHECKING:
+    from compress.candidate import Candidate
+
+
+def check_laws(candidate: Candidate) -> None:
+    """Raises CheckpointError or EncodingError, one line, for the first law that is broken."""
+    module = candidate.network.module()
+    load_state(rebuild(candidate.spec, candidate.edits), candidate.network.state(), "the candidate")
+    for name, part in module.named_modules():
+        hooks = any(held for key, held in vars(part).items() if key.endswith("_hooks"))
+        if hooks or hasattr(part, "parametrizations"):
+            raise CheckpointError(f"module {name!r} still has hooks or parametrizations")
+    parameters = candidate.network.parameters()
+    for name, encoding in candidate.encodings.items():
+        if name not in parameters:
+            raise EncodingError(f"encoding for {name!r}, which the net does not have")
+        _check_encoding(name, encoding, parameters[name])
+    _check_grids(candidate)
+
+
+def _check_encoding(name: str, encoding: Encoding, parameter: NDArray[np.float32]) -> None:
+    if encoding.shape != parameter.shape:
+        raise EncodingError(
+            f"encoding of {name!r} has shape {encoding.shape}; the parameter {parameter.shape}"
+        )
+    decoded = encoding.project(parameter)
+    # Compared as bits: 0.0 == -0.0, but their files differ.
+    wrong = np.flatnonzero(_bits(decoded) != _bits(parameter))
+    if wrong.size:
+        index = np.unravel_index(int(wrong[0]), parameter.shape)
+        place = tuple(int(i) for i in index)
+        kind = "mask" if isinstance(encoding, Masked) else "codebook"
+        raise EncodingError(
+            f"{name!r} at {place}: the parameter is {parameter[index]!s}, its {kind} gives "
+            f"{decoded[index]!s}; they must be equal bit for bit"
+        )
+
+
+def _bits(values: NDArray[np.float32]) -> NDArray[np.uint32]:
+    return np.ascontiguousarray(values, np.float32).view(np.uint32).reshape(-1)
+
+
+def _check_grids(candidate: Candidate) -> None:
+    """Grids are usable numbers, on tensors that the net has; tied ones are the same."""
+    if not candidate.activations:
+        return
+    for tensor, grid in candidate.activations.items():
+        if tensor not in candidate.network.graph.by_id:
+            raise EncodingError(f"grid for tensor '{tensor}', which the net does not have")
+        if not (2 <= grid.bits <= 16 and 0 <= grid.zero_point < 1 << grid.bits):
+            raise EncodingError(
+                f"grid of '{tensor}' is out of range: {grid}; bits 2..16, codes >= 0"
+            )
+        if not (isinstance(grid.scale, float) and 0 < np.float32(grid.scale) < np.inf):
+            raise EncodingError(f"scale of '{tensor}' is {grid.scale!r}; a float above 0 is needed")
+    for tie in candidate.ties:
+        grids = {candidate.activations[t] for t in tie if t in candidate.activations}
+        if len({(grid.scale, grid.zero_point, grid.bits) for grid in grids}) > 1:
+            names = ", ".join(sorted(map(str, tie)))
+            raise EncodingError(f"tensors {names} must share a grid, but theirs differ")

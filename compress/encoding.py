@@ -163,7 +163,7 @@ def _check_types(encoded: Encoded) -> None:
     if not (np.isfinite(encoded.codebook).all() and np.isfinite(encoded.scale).all()):
         raise EncodingError("codebook or scale holds values that are not finite numbers")
     largest = _largest(encoded.codebook) * _largest(encoded.scale)
-    if largest > np.finfo(np.float32).max:
+    if largest > float(np.finfo(np.float32).max):
         raise EncodingError(f"weights as large as {largest:.3g}; float32 ends at 3.4e38")
     if encoded.axis is not None and not 0 <= encoded.axis < encoded.indices.ndim:
         raise EncodingError(f"scale on axis {encoded.axis}; 0..{encoded.indices.ndim - 1} or None")

@@ -10,20 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from compress.candidate import ActivationQuant, Candidate
-from compress.encoding import Encoded
-from compress.errors import ExportError
-from compress.simulate import int32_bias, integer_weight
 from targets.formats.onnx_graph import prune_initializers
+from targets.formats.onnx_sheet import Sheet
+from targets.formats.onnx_weights import write_integer_weights
 
-Array = NDArray[Any]
 TOP = 255
 # Layers whose float weights onnxruntime quantizes by itself, where it finds them between DQ and Q.
 SEIZED = ("Conv", "ConvTranspose", "Gemm")
@@ -39,14 +35,13 @@ class QdqWriter:
     candidate: Candidate
     grids: Mapping[str, ActivationQuant]
     signed: bool
-    _constants: dict[str, onnx.TensorProto] = field(default_factory=dict[str, onnx.TensorProto])
-    _nodes: list[onnx.NodeProto] = field(default_factory=list[onnx.NodeProto])
+    _sheet: Sheet = field(default_factory=Sheet)
 
     def rewrite(self, model: onnx.ModelProto) -> None:
         """Make `model` integer, in place. Raises ExportError for a weight it does not find."""
         graph = model.graph
-        self._constants = {tensor.name: tensor for tensor in graph.initializer}
-        self._integer_weights(graph)
+        self._sheet = Sheet({tensor.name: tensor for tensor in graph.initializer})
+        write_integer_weights(self._sheet, graph, self.candidate, self.grids)
         entry = graph.input[0].name
         sources = _fused_sources(graph, self.grids)
         if entry in self.grids:
@@ -55,16 +50,14 @@ class QdqWriter:
             for position, name in enumerate(node.input):
                 if name == entry and entry in self.grids:
                     node.input[position] = f"{entry}_grid"
-            if node.op_type in SEIZED and node.input[1] in self._constants:
+            if node.op_type in SEIZED and node.input[1] in self._sheet.constants:
                 self._hold_in_float(node)
             self._emit(node, sources)
         del graph.node[:]
-        graph.node.extend(self._nodes)
+        graph.node.extend(self._sheet.nodes)
         del graph.initializer[:]
-        graph.initializer.extend(self._constants.values())
+        graph.initializer.extend(self._sheet.constants.values())
         prune_initializers(graph)
-
-    # -- activations ----------------------------------------------------------------------------
 
     def _emit(self, node: onnx.NodeProto, sources: Mapping[str, str]) -> None:
         """`node`, and the grid behind each of its outputs.
@@ -73,7 +66,7 @@ class QdqWriter:
         work, or a Clip of the integers does, so that the engine sees `operator -> Q` either way.
         """
         if node.output[0] in sources:
-            limits = _limits(node, self._constants)
+            limits = _limits(node, self._sheet.constants)
             grid = self.grids[node.output[0]]
             self._quantize(f"{node.output[0]}_float", node.output[0], grid, limits)
             return
@@ -85,7 +78,7 @@ class QdqWriter:
             elif name in self.grids:
                 node.output[position] = f"{name}_float"
                 pending.append((f"{name}_float", name))
-        self._nodes.append(node)
+        self._sheet.nodes.append(node)
         for source, target in pending:
             self._quantize(source, target, self.grids[target])
 
@@ -95,19 +88,19 @@ class QdqWriter:
         onnxruntime's WeightBiasQuantization takes each float weight between DQ and Q. A Clip to the
         ends of the grid changes no value and hides the DQ.
         """
-        makers = [n for n in self._nodes if n.output[0] == node.input[0]]
+        makers = [n for n in self._sheet.nodes if n.output[0] == node.input[0]]
         if not makers or makers[0].op_type != "DequantizeLinear":
             return
         _, scale, zero = makers[0].input
         target = f"{node.input[0]}_held"
-        if all(target not in other.output for other in self._nodes):
-            step = numpy_helper.to_array(self._constants[scale])
-            point = int(numpy_helper.to_array(self._constants[zero])) + (128 if self.signed else 0)
+        if not self._sheet.makes(target):
+            step = self._sheet.value(scale)
+            point = int(self._sheet.value(zero)) + (128 if self.signed else 0)
             ends = (np.float32(-point) * step, np.float32(TOP - point) * step)
             names = [f"{target}_low", f"{target}_high"]
             for name, end in zip(names, ends, strict=True):
-                self._keep(name, np.array(end, np.float32))
-            self._add("Clip", [node.input[0], *names], target)
+                self._sheet.keep(name, np.array(end, np.float32))
+            self._sheet.add("Clip", [node.input[0], *names], target)
         node.input[0] = target
 
     def _quantize(
@@ -123,113 +116,23 @@ class QdqWriter:
         lowest, highest = _codes_of(limits, grid)
         clipped = lowest > 0 or highest < TOP
         raw = f"{codes}_raw" if clipped else codes
-        self._add("QuantizeLinear", [source, scale, zero], raw)
+        self._sheet.add("QuantizeLinear", [source, scale, zero], raw)
         if clipped:
             ends = [self._code_constant(lowest), self._code_constant(highest)]
-            self._add("Clip", [raw, *ends], codes)
-        self._add("DequantizeLinear", [codes, scale, zero], target)
+            self._sheet.add("Clip", [raw, *ends], codes)
+        self._sheet.add("DequantizeLinear", [codes, scale, zero], target)
 
     def _grid_constants(self, grid: ActivationQuant) -> tuple[str, str]:
         scale = np.float32(grid.scale)
         name = f"scale_{scale.view(np.uint32):08x}"
-        self._keep(name, np.array(scale))
+        self._sheet.keep(name, np.array(scale))
         return name, self._code_constant(grid.zero_point)
 
     def _code_constant(self, code: int) -> str:
         value = np.array(code - 128, np.int8) if self.signed else np.array(code, np.uint8)
         name = f"code_{code}"
-        self._keep(name, value)
+        self._sheet.keep(name, value)
         return name
-
-    # -- weights --------------------------------------------------------------------------------
-
-    def _integer_weights(self, graph: onnx.GraphProto) -> None:
-        """Store weights and biases of the layers that `simulate` computes on integers as integers.
-
-        Raises ExportError where such a layer is not found in the graph.
-        """
-        wanted = {
-            node.parameters["weight"]: (node.id, encoding)
-            for node in self.candidate.network.graph.nodes
-            if (encoding := integer_weight(self.candidate, node)) is not None
-            and node.inputs[0] in self.candidate.activations
-        }
-        known = {name: encoding for name, (_, encoding) in wanted.items()}
-        written: set[str] = set()
-        for node in graph.node:
-            if not _is_layer(node) or node.input[0] not in self.grids:
-                continue
-            tensor = self._constants.get(node.input[1])
-            found = None if tensor is None else _parameter(tensor, known)
-            if found is not None:
-                parameter, transposed = found
-                self._weight(node, parameter, known[parameter], transposed)
-                if len(node.input) > 2 and node.input[2]:
-                    self._bias(node, known[parameter], self.grids[node.input[0]])
-                written.add(parameter)
-        for parameter, (tensor, _) in wanted.items():
-            if parameter not in written:
-                raise ExportError(
-                    f"weight {parameter!r} of {tensor} was not found in the exported graph; "
-                    f"leave that layer in float (keep_float)"
-                )
-
-    def _weight(
-        self, node: onnx.NodeProto, parameter: str, encoding: Encoded, transposed: bool
-    ) -> None:
-        target = f"{parameter}_grid{'_transposed' if transposed else ''}"
-        if all(target not in other.output for other in self._nodes):
-            integers = encoding.integers()
-            axis = encoding.axis
-            scale = encoding.scale if axis is not None else encoding.scale.reshape(())
-            if transposed:
-                integers = np.ascontiguousarray(integers.T)
-                axis = None if axis is None else 1 - axis
-            self._keep(f"{target}_codes", integers)
-            self._keep(f"{target}_scale", scale.astype(np.float32))
-            self._keep(f"{target}_zero", np.zeros(scale.shape, np.int8))
-            parts = [f"{target}_codes", f"{target}_scale", f"{target}_zero"]
-            self._add("DequantizeLinear", parts, target, axis)
-        node.input[1] = target
-
-    def _bias(self, node: onnx.NodeProto, encoding: Encoded, grid: ActivationQuant) -> None:
-        bias = numpy_helper.to_array(self._constants[node.input[2]])
-        scale_x = float(np.float32(grid.scale))
-        target = f"{node.output[0]}_bias"
-        channels = np.broadcast_to(encoding.scale, bias.shape)
-        self._keep(f"{target}_codes", int32_bias(bias, scale_x, channels))
-        self._keep(f"{target}_scale", (scale_x * channels.astype(np.float64)).astype(np.float32))
-        self._add("DequantizeLinear", [f"{target}_codes", f"{target}_scale"], target, axis=0)
-        node.input[2] = target
-
-    # -- pieces ---------------------------------------------------------------------------------
-
-    def _keep(self, name: str, values: Array) -> None:
-        self._constants[name] = numpy_helper.from_array(np.array(values, order="C"), name)
-
-    def _add(self, operator: str, inputs: list[str], output: str, axis: int | None = None) -> None:
-        node = helper.make_node(operator, inputs, [output], name=f"{output}/{operator}")
-        if axis is not None:
-            node.attribute.append(helper.make_attribute("axis", axis))
-        self._nodes.append(node)
-
-
-def _is_layer(node: onnx.NodeProto) -> bool:
-    """True for a product with a weight, its factors alpha and beta 1."""
-    factors = [a.f for a in node.attribute if a.name in ("alpha", "beta")]
-    return node.op_type in ("Conv", "Gemm", "MatMul") and all(f == 1 for f in factors)
-
-
-def _parameter(tensor: onnx.TensorProto, known: Mapping[str, Encoded]) -> tuple[str, bool] | None:
-    """(parameter, transposed?) whose values `tensor` holds; names break ties only."""
-    values = numpy_helper.to_array(tensor)
-    for name in sorted(known, key=lambda name: name != tensor.name):
-        decoded = known[name].decode()
-        if np.array_equal(decoded, values):
-            return name, False
-        if decoded.ndim == 2 and np.array_equal(decoded.T, values):
-            return name, True
-    return None
 
 
 def _fused_sources(graph: onnx.GraphProto, grids: Mapping[str, ActivationQuant]) -> dict[str, str]:

@@ -1,0 +1,40 @@
+"""An ONNX graph while it is rewritten: the nodes so far, in order, and the constants by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Sheet:
+    """Nodes and constants of the new graph; constants that nothing reads may be among them."""
+
+    constants: dict[str, onnx.TensorProto] = field(default_factory=dict[str, onnx.TensorProto])
+    nodes: list[onnx.NodeProto] = field(default_factory=list[onnx.NodeProto])
+
+    def keep(self, name: str, values: Array) -> None:
+        """Store a constant."""
+        self.constants[name] = numpy_helper.from_array(np.array(values, order="C"), name)
+
+    def value(self, name: str) -> Array:
+        """A constant's values."""
+        return numpy_helper.to_array(self.constants[name])
+
+    def add(self, operator: str, inputs: list[str], output: str, axis: int | None = None) -> None:
+        """Append an operator with one output."""
+        node = helper.make_node(operator, inputs, [output], name=f"{output}/{operator}")
+        if axis is not None:
+            node.attribute.append(helper.make_attribute("axis", axis))
+        self.nodes.append(node)
+
+    def makes(self, tensor: str) -> bool:
+        """True where a node so far gives `tensor`."""
+        return any(tensor in node.output for node in self.nodes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, cast
@@ -45,7 +46,9 @@ def trace(module: nn.Module, shape: tuple[int, ...]) -> Graph:
 def _export(module: nn.Module, batch: int, shape: tuple[int, ...]) -> torch.export.ExportedProgram:
     """The program for `batch` pictures; above one, the batch is left free where that works."""
     free = None if batch == 1 else ({0: torch.export.Dim.AUTO},)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # torch warns of what torch.export itself still uses: nothing that a user could mend.
+        warnings.simplefilter("ignore", FutureWarning)
         example = torch.zeros(batch, *shape[1:])
         return torch.export.export(module, (example,), dynamic_shapes=free, strict=False)
 

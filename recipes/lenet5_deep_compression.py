@@ -39,4 +39,4 @@ def main(job: Job) -> None:
     job.deliver("fp32", dense, ("onnx", "tflite"), task)
     job.deliver("shared", shared, ("dc", "onnx", "tflite"), task)
     job.deliver("int8", int8, ("onnx", "tflite"), task)
-    job.finish(job.about("LeNet-5", "MNIST", "deep-compression", max_drop=0.003))
+    job.finish(job.about("LeNet-5", "MNIST", "deep-compression", max_drop=0.005))

@@ -8,10 +8,11 @@ from itertools import pairwise
 
 from targets.advice import advise
 from targets.report import Report, Row
-from targets.units import bytes_text, seconds_text, share_text, time_text, times_text
+from targets.units import bytes_text, seconds_text, share_text, threads_text, time_text, times_text
 from targets.words import (
     FILE_COLUMNS,
     MISSING,
+    STEP_COLUMNS,
     Cell,
     facts,
     file_cells,
@@ -19,6 +20,7 @@ from targets.words import (
     flags,
     gaps,
     shape_text,
+    shown,
     step_cells,
     weights_and_rest,
     where_text,
@@ -80,10 +82,10 @@ def results_table(reports: Sequence[Report]) -> str:
                 row.method,
                 f"{row.format}, {row.precision}",
                 bytes_text(row.file_bytes),
-                MISSING if row.ratio is None else times_text(row.ratio),
+                shown(row.ratio, times_text),
                 bytes_text(row.download_bytes),
-                MISSING if row.top1 is None else share_text(row.top1),
-                MISSING if row.top1_fp32 is None else share_text(row.top1_fp32),
+                shown(row.top1, share_text),
+                shown(row.top1_fp32, share_text),
                 _latency(row),
                 _machine(report, row),
             )
@@ -105,7 +107,7 @@ def _machine(report: Report, row: Row) -> str:
     if row.latency_ms is None:
         return MISSING
     cpu = report.environment.get("cpu") or row.device
-    return f"{row.runtime}, {row.threads} thread{'' if row.threads == 1 else 's'}, {cpu}"
+    return f"{row.runtime}, {threads_text(row.threads)}, {cpu}"
 
 
 def _files(rows: Sequence[Row], ship: str | None) -> str:
@@ -165,8 +167,7 @@ def _steps(report: Report) -> list[str]:
         top1, nonzeros, touched = step_cells(step, before)
         spent = seconds_text(step.seconds)
         rows.append((step.stage, step.settings, touched, nonzeros, top1, spent))
-    columns = ("Stage", "Settings", "Touched", "Non-zero", "Validation top-1", "Time")
-    return ["## Steps", _table(columns, rows, left=2)]
+    return ["## Steps", _table(STEP_COLUMNS, rows, left=2)]
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:

@@ -44,6 +44,11 @@ def count_text(count: int) -> str:
     return f"{count:,}"
 
 
+def threads_text(threads: int | None) -> str:
+    """'1 thread', '2 threads'; '' where nothing ran."""
+    return "" if threads is None else f"{threads} thread{'' if threads == 1 else 's'}"
+
+
 def share_text(share: float) -> str:
     """A share in [0, 1] as '99.13 %'."""
     return f"{100 * share:.2f} %"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from targets.report import Layer, Report, Row, StepRow
@@ -12,6 +12,7 @@ from targets.units import (
     points_text,
     range_text,
     share_text,
+    threads_text,
     time_text,
     times_text,
     wilson,
@@ -31,6 +32,7 @@ FILE_COLUMNS = (
     *("Precision", "File", "Ratio", "Download", "Top-1", "Vs fp32", "Load"),
     *("Latency", "Memory"),
 )
+STEP_COLUMNS = ("Stage", "Settings", "Touched", "Non-zero", "Validation top-1", "Time")
 
 
 def file_cells(row: Row) -> tuple[Cell, ...]:
@@ -38,7 +40,7 @@ def file_cells(row: Row) -> tuple[Cell, ...]:
     return (
         Cell(row.precision, row.method),
         Cell(bytes_text(row.file_bytes), f"{count_text(row.file_bytes)} B"),
-        Cell(MISSING if row.ratio is None else times_text(row.ratio)),
+        Cell(shown(row.ratio, times_text)),
         Cell(bytes_text(row.download_bytes)),
         _top1(row),
         _against(row),
@@ -48,12 +50,17 @@ def file_cells(row: Row) -> tuple[Cell, ...]:
     )
 
 
+def shown(value: float | None, text: Callable[[float], str]) -> str:
+    """The value as `text` writes it; a dash for what was not measured."""
+    return MISSING if value is None else text(value)
+
+
 def where_text(row: Row) -> str:
     """'onnxruntime 1.31.1, CPUExecutionProvider, local, 1 thread'; '' where it was not run."""
     if row.runtime is None:
         return ""
-    threads = f"{row.threads} thread{'' if row.threads == 1 else 's'}"
-    return ", ".join(str(x) for x in (row.runtime, row.provider, row.device, threads) if x)
+    parts = (row.runtime, row.provider, row.device, threads_text(row.threads))
+    return ", ".join(part for part in parts if part)
 
 
 def flags(row: Row) -> tuple[str, ...]:
@@ -117,8 +124,7 @@ def step_cells(step: StepRow, before: StepRow | None) -> tuple[str, str, str]:
     dropped = before is not None and before.nonzeros != step.nonzeros
     was = f" (was {count_text(before.nonzeros)})" if before is not None and dropped else ""
     touched = f"{len(step.touched)} layers" if len(step.touched) != 1 else "1 layer"
-    shown = MISSING if top1 is None else share_text(top1)
-    return shown, f"{count_text(step.nonzeros)}{was}", touched
+    return shown(top1, share_text), f"{count_text(step.nonzeros)}{was}", touched
 
 
 def weights_and_rest(layers: Sequence[Layer]) -> tuple[list[Layer], list[Layer]]:
@@ -147,10 +153,8 @@ def facts(report: Report) -> list[tuple[str, str]]:
     )
     known = [n for n in machine if n in report.environment]
     rest = [n for n in sorted(report.environment) if n not in machine]
-    shown = [fact(name, report.environment[name]) for name in known]
-    return shown + [
-        fact(n, report.environment[n]) for n in rest if report.environment[n] is not None
-    ]
+    installed = [n for n in rest if report.environment[n] is not None]
+    return [fact(name, report.environment[name]) for name in (*known, *installed)]
 
 
 def gaps(report: Report) -> list[tuple[str, str]]:

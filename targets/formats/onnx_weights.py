@@ -24,8 +24,7 @@ def write_integer_weights(
     """Store weights and biases of the layers that `simulate` computes on integers as integers.
 
     `grids`: the grid of each of the file's float tensors that has one. The layers of `graph` read
-    the new tensors from then on.
-    Raises ExportError where such a layer is not found in the graph.
+    the new tensors from then on. Raises ExportError for such a layer that is not in the graph.
     """
     wanted = {
         node.parameters["weight"]: (node.id, encoding)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from targets import charts, markdown, svg, units
+from targets import charts, latency_chart, markdown, svg, units
 from targets.render import render_html, render_markdown, table_markdown, write_all
 from targets.report import Layer, Report, SizePoint, SkippedLayer, read_report
 from tests.reports import make_report, make_row, unmeasured
@@ -232,7 +232,7 @@ def test_charts_of_equal_or_extreme_values_draw() -> None:
     same = [one, make_row("b.onnx", "fp32", 100, 1.0, 1.0)]
     wide = [make_row("c.onnx", "fp32", 1, 1e-6, 0.0), make_row("d.onnx", "fp32", 10**12, 1e6, 1.0)]
     for rows in (same, wide, same + wide):
-        for drawing in (charts.scatter(rows, 0.5, None), charts.latencies(rows, None)):
+        for drawing in (charts.scatter(rows, 0.5, None), latency_chart.latencies(rows, None)):
             assert drawing is not None
             assert "nan" not in drawing
             assert "inf" not in drawing.replace("info", "")

@@ -7,11 +7,11 @@ It is the same for every candidate of one structure and independent of any file 
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import attrgetter
 
 import torch
 from torch import fx
@@ -94,8 +94,7 @@ class Graph:
 
     def with_state(self, state: Mapping[str, torch.Tensor]) -> Graph:
         """The same graph over other values: tracing a net anew takes seconds, this does not."""
-        program = copy.deepcopy(self.program)
-        program.load_state_dict({name: state[name] for name in program.state_dict()})
-        pairs = zip(self.program.graph.nodes, program.graph.nodes, strict=True)
-        ids = {new: self.ids[old] for old, new in pairs if old in self.ids}
-        return replace(self, program=program, ids=ids)
+        graph = self.program.graph
+        targets = {str(n.target) for n in graph.nodes if n.op in ("get_attr", "call_module")}
+        values = {t: state[t] if t in state else attrgetter(t)(self.program) for t in targets}
+        return replace(self, program=fx.GraphModule(values, graph))

@@ -66,12 +66,14 @@ def load_candidate(path: Path, spec: ModelSpec | None = None) -> Candidate:
     try:
         raw = json.loads(metadata[_KEY])
         if raw["version"] != VERSION:
-            raise CheckpointError(f"{path} has version {raw['version']}; {VERSION} is readable")
+            raise CheckpointError(
+                f"{path} has version {raw['version']}; {VERSION} is readable: run the stage again"
+            )
         return restore(raw, arrays, spec, str(path))
     except _DAMAGE as error:
-        raise CheckpointError(f"{path} is damaged: {error!r}") from error
+        raise CheckpointError(f"{path} is damaged ({error!r}); run the stage again") from error
     except (EncodingError, ExportError) as error:  # our own, said without the file's name
-        raise CheckpointError(f"{path} is damaged: {error}") from error
+        raise CheckpointError(f"{path} is damaged ({error}); run the stage again") from error
 
 
 def restore(
@@ -153,7 +155,7 @@ def plain_arrays(state: Mapping[str, torch.Tensor], source: str) -> dict[str, ND
 def read_safetensors(path: Path) -> tuple[dict[str, NDArray[np.generic]], dict[str, str]]:
     """All arrays (half precision as float32) and the metadata of a safetensors file."""
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist")
+        raise CheckpointError(f"{path} does not exist; give a .safetensors file")
     try:
         # By torch, because numpy does not know bfloat16.
         with safe_open(path, framework="pt") as opened:

@@ -69,3 +69,16 @@ class DeviceError(EdgepressError):
 
 class ReportError(EdgepressError):
     """A report.json is missing, damaged, of another schema or contradicts itself."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what a library's error says, its repr where it says nothing; 300 letters.
+
+    For libraries that explain their inside for pages after it.
+    """
+    return next(iter(str(error).strip().splitlines()), repr(error))[:300]
+
+
+def one_line(error: Exception) -> str:
+    """All that a library's error says, in one line of at most 300 letters."""
+    return " ".join(str(error).split())[:300]

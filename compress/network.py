@@ -127,13 +127,19 @@ def load_state(module: nn.Module, state: Mapping[str, NDArray[np.generic]], sour
     own = module.state_dict()
     for name in sorted(set(own) | set(state)):
         if name not in state:
-            raise CheckpointError(f"{source} lacks tensor {name!r}, shape {tuple(own[name].shape)}")
+            raise CheckpointError(
+                f"{source} lacks tensor {name!r}, shape {tuple(own[name].shape)}; give the weights "
+                f"of this very net"
+            )
         if name not in own:
-            raise CheckpointError(f"{source} has tensor {name!r}, which the net does not have")
+            raise CheckpointError(
+                f"{source} has tensor {name!r}, which the net does not have; give the weights of "
+                f"this very net"
+            )
         if tuple(own[name].shape) != state[name].shape:
             raise CheckpointError(
                 f"{source}: tensor {name!r} has shape {state[name].shape}; "
-                f"the net needs {tuple(own[name].shape)}"
+                f"the net needs {tuple(own[name].shape)}: give the weights of this very net"
             )
         if state[name].dtype.kind not in "biuf" or not np.isfinite(state[name]).all():
             raise CheckpointError(

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import fx, nn
 
-from compress.errors import ExportError
+from compress.errors import ExportError, first_line
 from compress.graph import Graph, TensorId, TensorNode
 
 # Operators that hand their input through unchanged in eval mode: their output is their input.
@@ -36,9 +36,8 @@ def trace(module: nn.Module, shape: tuple[int, ...]) -> Graph:
         try:
             exported = _export(module, 1, shape)
         except Exception as error:  # torch.export raises many types, none documented
-            reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise ExportError(
-                f"torch.export cannot trace {type(module).__name__}: {reason}"
+                f"torch.export cannot trace {type(module).__name__}: {first_line(error)}"
             ) from error
     return _name_tensors(exported.module(check_guards=False), dynamic)
 

@@ -105,14 +105,6 @@ def inspect_file(path: Path) -> Inspection:
     )
 
 
-def read_bytes(path: Path) -> bytes:
-    """The file's bytes; DataError where it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); check its rights") from error
-
-
 def plain_summary(name: str, array: NDArray[Any], file_bytes: int) -> TensorSummary:
     """A tensor that stands in its file as it is."""
     nonzeros = int(np.count_nonzero(array))

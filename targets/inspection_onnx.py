@@ -10,14 +10,15 @@ from typing import Any
 import onnx
 from onnx import numpy_helper
 
-from compress.errors import DataError
-from targets.inspection import Inspection, TensorSummary, plain_summary, read_bytes
+from compress.errors import DataError, one_line
+from targets.files import read_bytes
+from targets.inspection import Inspection, TensorSummary, plain_summary
 from targets.metadata import KEY, read_metadata
 
 
 def inspect_onnx(path: Path) -> Inspection:
     """Raises DataError, one line, for a file that is no model or keeps its weights elsewhere."""
-    content = read_bytes(path)
+    content = read_bytes(path, "an .onnx file")
     try:
         model = onnx.load_from_string(content)
         graph = model.graph
@@ -27,8 +28,9 @@ def inspect_onnx(path: Path) -> Inspection:
     except DataError:
         raise
     except Exception as error:  # protobuf's and onnx's errors have no common public type
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path} is no readable .onnx file ({reason}); export it anew") from error
+        raise DataError(
+            f"{path} is no readable .onnx file ({one_line(error)}); export it anew"
+        ) from error
     if not graph.node or not model.opset_import:
         raise DataError(f"{path} is no .onnx model: it has no operators; export it anew")
     operators = Counter(str(node.op_type) for node in graph.node)

@@ -7,16 +7,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from compress.errors import DataError
+from compress.errors import DataError, one_line
+from targets.files import read_bytes
 from targets.formats.tflite_schema import Source, names_of, tflite_metadata
-from targets.inspection import Inspection, TensorSummary, plain_summary, read_bytes
+from targets.inspection import Inspection, TensorSummary, plain_summary
 from targets.runtimes.litert import IDENTIFIER, litert_module
 from targets.runtimes.tflite_bounds import is_whole
 
 
 def inspect_tflite(path: Path) -> Inspection:
     """Needs ai_edge_litert's schema (MissingExtraError); DataError for what is no such file."""
-    content = read_bytes(path)
+    content = read_bytes(path, "a .tflite file")
     if content[4:8] != IDENTIFIER or not is_whole(content):
         raise DataError(f"{path} is no whole .tflite file; export it anew")
     litert_module("schema_py_generated", f"inspecting {path}")  # says what to install
@@ -31,8 +32,7 @@ def inspect_tflite(path: Path) -> Inspection:
         raise
     # Offsets of a damaged file lead anywhere; the reader answers with whatever it stumbles over.
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path} cannot be read ({reason}); export it anew") from error
+        raise DataError(f"{path} cannot be read ({one_line(error)}); export it anew") from error
     sizes: Counter[str] = Counter()
     for tensor in tensors:
         sizes[tensor.dtype] += tensor.file_bytes

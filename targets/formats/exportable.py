@@ -21,8 +21,3 @@ def check_folded(candidate: Candidate) -> None:
             f"batch norm {norms[0]!r} is not folded, and folding it now would change the encoded "
             f"weights; put FoldBatchNorm first"
         )
-
-
-def first_line(error: Exception) -> str:
-    """What a library's error says in its first line; its type and arguments where it is silent."""
-    return next(iter(str(error).strip().splitlines()), repr(error))[:300]

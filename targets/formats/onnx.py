@@ -10,11 +10,11 @@ import onnx
 
 from compress.atomic import write_bytes
 from compress.candidate import Candidate
-from compress.errors import ExportError
+from compress.errors import RangeError
 from compress.spec import TensorSpec
 from targets.artifact import Artifact, artifact_of
 from targets.formats.exportable import OUTPUT
-from targets.formats.onnx_graph import float_model
+from targets.formats.onnx_graph import OPSETS, float_model
 from targets.formats.onnx_grids import find_grids
 from targets.formats.onnx_qdq import QdqWriter
 from targets.metadata import KEY, artifact_metadata
@@ -30,16 +30,22 @@ class OnnxExporter:
     opset: int = 18
     activation_type: Literal["uint8", "int8"] = "uint8"
 
+    def __post_init__(self) -> None:
+        if self.opset not in OPSETS:
+            allowed = ", ".join(map(str, OPSETS))
+            raise RangeError(f"OnnxExporter(opset={self.opset!r}): allowed are {allowed}")
+        if self.activation_type not in ("uint8", "int8"):
+            raise RangeError(
+                f"OnnxExporter(activation_type={self.activation_type!r}): allowed are 'uint8', "
+                f"'int8'"
+            )
+
     def __call__(self, candidate: Candidate, path: Path) -> Artifact:
         """Write `candidate` to `path`, whole or not at all; equal candidates give equal bytes.
 
         Batch of one, input by the specification's name, output 'logits', both float32. Raises
         ExportError for what cannot be written as the candidate computes it.
         """
-        if self.activation_type not in ("uint8", "int8"):
-            raise ExportError(
-                f"activation_type {self.activation_type!r} was asked for; uint8 or int8 is allowed"
-            )
         model = float_model(candidate, self.opset)
         if candidate.activations:
             grids = find_grids(candidate, model)

@@ -38,7 +38,7 @@ class TFLiteExporter:
 
     def __post_init__(self) -> None:
         if self.io not in ("int8", "float32"):
-            raise RangeError(f"TFLiteExporter(io={self.io!r}): 'int8' or 'float32' is allowed")
+            raise RangeError(f"TFLiteExporter(io={self.io!r}): allowed are 'int8', 'float32'")
 
     def __call__(self, candidate: Candidate, path: Path) -> Artifact:
         """Write `path`, whole or not at all. ExportError for a net that TFLite cannot hold."""

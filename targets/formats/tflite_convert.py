@@ -13,9 +13,9 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 import torch
 
 from compress.candidate import Candidate
-from compress.errors import ExportError
+from compress.errors import ExportError, first_line
 from compress.extras import need
-from targets.formats.exportable import check_folded, first_line
+from targets.formats.exportable import check_folded
 
 
 def float_flatbuffer(candidate: Candidate) -> bytes:

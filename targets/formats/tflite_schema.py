@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.errors import DataError, ExportError
+from targets.files import read_bytes
 from targets.metadata import KEY, ArtifactMetadata, read_metadata
 from targets.runtimes.litert import IDENTIFIER, litert_module
 
@@ -43,10 +44,7 @@ def names_of(enumeration: str) -> dict[int, str]:
 
 def tflite_metadata(path: Path) -> ArtifactMetadata | None:
     """What `path` says of its net, or None for a file that is not of edgepress."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); give a .tflite file") from error
+    content = read_bytes(path, "a .tflite file")
     if content[4:8] != IDENTIFIER:
         raise DataError(f"{path} is no .tflite file: it does not say {IDENTIFIER.decode()}")
     try:

@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.errors import DataError, MissingExtraError, RangeError
+from compress.errors import DataError, MissingExtraError, RangeError, one_line
+from targets.files import read_bytes
 from targets.runtimes.tflite_bounds import is_whole
 from targets.runtimes.tflite_values import dequantized, is_real, quantized, tensor_spec
 
@@ -57,12 +58,7 @@ class LiteRtRuntime:
 
     def load(self, path: Path, threads: int = 1) -> LiteRtSession:
         """Open `path` with that many threads; DataError for what is missing, damaged, unknown."""
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            reason = error.strerror
-            raise DataError(f"{path} cannot be read ({reason}); give a .tflite file") from error
-        return LiteRtSession(content, str(path), threads, self.delegate)
+        return LiteRtSession(read_bytes(path, "a .tflite file"), str(path), threads, self.delegate)
 
 
 class LiteRtSession:
@@ -135,7 +131,7 @@ class LiteRtSession:
             engine.set_tensor(self._input["index"], feed)
             engine.invoke()
         except (RuntimeError, ValueError) as error:
-            raise DataError(f"LiteRT cannot run {self._source}: {_line(error)}") from error
+            raise DataError(f"LiteRT cannot run {self._source}: {one_line(error)}") from error
 
     @cached_property
     def _plain(self) -> Any:
@@ -187,9 +183,5 @@ def _open(content: bytes, source: str, threads: int, resolver: str, keep: bool =
             )
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise DataError(f"LiteRT cannot load {source}: {_line(error)}") from error
+        raise DataError(f"LiteRT cannot load {source}: {one_line(error)}") from error
     return interpreter
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

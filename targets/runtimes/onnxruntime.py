@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.affine import dequantize
-from compress.errors import DataError, RangeError
+from compress.errors import DataError, RangeError, one_line
 from compress.spec import TensorSpec
+from targets.files import read_bytes
 
 if TYPE_CHECKING:
     import onnx
@@ -33,13 +34,7 @@ class OnnxRuntime:
 
     def load(self, path: Path, threads: int = 1) -> OnnxSession:
         """Open `path` with that many threads; DataError for what is missing, damaged, unknown."""
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"{path} cannot be read ({error.strerror}); give an .onnx file"
-            ) from error
-        return OnnxSession(content, str(path), threads, self.optimize)
+        return OnnxSession(read_bytes(path, "an .onnx file"), str(path), threads, self.optimize)
 
 
 class OnnxSession:
@@ -178,8 +173,7 @@ def _open(content: bytes, source: str, threads: int, optimize: bool, *, exact: b
     try:
         return engine.InferenceSession(content, options, providers=[PROVIDER])
     except Exception as error:  # the engine's own exception types share no base class
-        reason = " ".join(str(error).split())
-        raise DataError(f"onnxruntime cannot load {source}: {reason[:300]}") from error
+        raise DataError(f"onnxruntime cannot load {source}: {one_line(error)}") from error
 
 
 @cache

@@ -207,9 +207,9 @@ def test_tflite_without_its_schema(
     golden = ROOT / "tests" / "golden" / "sparse_lenet.dc"
     path.write_bytes(golden.read_bytes())
     assert "no whole .tflite file" in refused(path, capsys)
-    from targets import inspect_tflite
+    from targets import inspection_tflite
 
-    monkeypatch.setattr(inspect_tflite, "is_whole", lambda _: True)
+    monkeypatch.setattr(inspection_tflite, "is_whole", lambda _: True)
     path.write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(64))
     assert main(["inspect", str(path)]) == USER_ERROR
     err = capsys.readouterr().err

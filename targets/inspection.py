@@ -19,6 +19,7 @@ from compress.errors import ContainerError, DataError, EdgepressError
 from compress.spec import ModelSpec
 from targets.formats.dc_envelope import Container, amiss, read_container
 from targets.formats.dc_record import PLAIN, Record
+from targets.metadata import ArtifactMetadata
 
 KINDS = (".dc", ".onnx", ".tflite", ".safetensors")
 
@@ -105,6 +106,18 @@ def inspect_file(path: Path) -> Inspection:
     )
 
 
+def says(found: ArtifactMetadata | None) -> dict[str, Any]:
+    """What edgepress wrote into a graph's file of its net; nothing in a file of another maker."""
+    if found is None:
+        return {}
+    return {
+        "model": found.model,
+        "classes": list(found.classes),
+        "preprocess": asdict(found.preprocess),
+        "digest": found.digest,
+    }
+
+
 def plain_summary(name: str, array: NDArray[Any], file_bytes: int) -> TensorSummary:
     """A tensor that stands in its file as it is."""
     nonzeros = int(np.count_nonzero(array))
@@ -120,7 +133,7 @@ def inspect_container(path: Path) -> Inspection:
     size = path.stat().st_size
     # safetensors' own header: what no part accounts for.
     parts = {**container.part_bytes, "envelope": size - sum(container.part_bytes.values())}
-    says, precision = _about(container, tensors)
+    about, precision = _about(container, tensors)
     return Inspection(
         path=str(path),
         format="dc",
@@ -128,8 +141,8 @@ def inspect_container(path: Path) -> Inspection:
         precision=precision,
         tensors=tensors,
         parts=dict(sorted(parts.items())),
-        inputs=says.pop("inputs"),
-        says=says,
+        inputs=about.pop("inputs"),
+        says=about,
         fp32_bytes=_fp32_bytes(tensors),
     )
 
@@ -186,7 +199,7 @@ def _about(container: Container, tensors: tuple[TensorSummary, ...]) -> tuple[di
     about = container.about
     try:
         spec = ModelSpec.from_json(json.dumps(about["spec"]), trusted=True)
-        says: dict[str, Any] = {
+        told: dict[str, Any] = {
             "model": spec.name,
             "inputs": tuple(f"{t.name} {t.dtype} {list(t.shape)} {t.layout}" for t in spec.inputs),
             "classes": list(spec.classes),
@@ -201,7 +214,7 @@ def _about(container: Container, tensors: tuple[TensorSummary, ...]) -> tuple[di
         raise amiss(
             container.source, ContainerError(f"part 'about' is damaged: {error}")
         ) from error
-    return says, _precision(tensors, grids=says["grids"] > 0)
+    return told, _precision(tensors, grids=told["grids"] > 0)
 
 
 def _precision(tensors: tuple[TensorSummary, ...], *, grids: bool) -> str:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import onnx
 from onnx import numpy_helper
 
 from compress.errors import DataError, one_line
 from targets.files import read_bytes
-from targets.inspection import Inspection, TensorSummary, plain_summary
+from targets.inspection import Inspection, TensorSummary, plain_summary, says
 from targets.metadata import KEY, read_metadata
 
 
@@ -50,21 +48,8 @@ def inspect_onnx(path: Path) -> Inspection:
         inputs=inputs,
         outputs=outputs,
         opset=max(opsets, default=None),
-        says=says(text),
+        says=says(None if text is None else read_metadata(text)),
     )
-
-
-def says(text: str | None) -> dict[str, Any]:
-    """What edgepress wrote into the file of its net; nothing for a file of another maker."""
-    if text is None:
-        return {}
-    found = read_metadata(text)
-    return {
-        "model": found.model,
-        "classes": list(found.classes),
-        "preprocess": asdict(found.preprocess),
-        "digest": found.digest,
-    }
 
 
 def _summary(path: Path, tensor: onnx.TensorProto) -> TensorSummary:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from compress.errors import DataError, one_line
 from targets.files import read_bytes
 from targets.formats.tflite_schema import Source, names_of, tflite_metadata
-from targets.inspection import Inspection, TensorSummary, plain_summary
+from targets.inspection import Inspection, TensorSummary, plain_summary, says
 from targets.runtimes.litert import IDENTIFIER, litert_module
 from targets.runtimes.tflite_bounds import is_whole
 
@@ -36,9 +34,6 @@ def inspect_tflite(path: Path) -> Inspection:
     sizes: Counter[str] = Counter()
     for tensor in tensors:
         sizes[tensor.dtype] += tensor.file_bytes
-    says: dict[str, Any] = {}
-    if found is not None:
-        says = {k: v for k, v in asdict(found).items() if k != "inputs"}
     return Inspection(
         path=str(path),
         format="tflite",
@@ -49,7 +44,7 @@ def inspect_tflite(path: Path) -> Inspection:
         operators=dict(operators.most_common()),
         inputs=inputs,
         outputs=outputs,
-        says=says,
+        says=says(found),
     )
 
 

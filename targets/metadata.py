@@ -10,11 +10,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from compress.candidate import Candidate
 from compress.errors import DataError
 from compress.spec import Preprocess, TensorSpec
+
+if TYPE_CHECKING:
+    from compress.candidate import Candidate
 
 KEY = "edgepress"
 VERSION = 1

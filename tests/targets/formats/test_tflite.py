@@ -313,7 +313,7 @@ def test_a_missing_extra_names_the_command(
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(RangeError, match="'int8' or 'float32'"):
+    with pytest.raises(RangeError, match="allowed are 'int8', 'float32'"):
         TFLiteExporter(io="uint8")  # type: ignore[arg-type]
 
 

@@ -60,16 +60,16 @@ class MobileNetV2(nn.Module):
 
     def __init__(self, classes: int, width: float, small: bool, in_channels: int) -> None:
         super().__init__()
-        channels = _divisible(32 * width)
+        channels = divisible(32 * width)
         layers: list[nn.Module] = [_conv_norm_relu(in_channels, channels, kernel=3, stride=2)]
         for expansion, base, repeats, first_stride in _STAGES:
-            outside = _divisible(base * width)
+            outside = divisible(base * width)
             for repeat in range(repeats):
                 strided = repeat == 0 and not (small and base == 24)
                 stride = first_stride if strided else 1
                 layers.append(InvertedResidual(channels, outside, stride, expansion))
                 channels = outside
-        last = _divisible(_LAST_CHANNELS * max(1.0, width))
+        last = divisible(_LAST_CHANNELS * max(1.0, width))
         layers.append(_conv_norm_relu(channels, last, kernel=1))
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
@@ -119,7 +119,7 @@ def _conv_norm_relu(
     )
 
 
-def _divisible(channels: float, divisor: int = 8) -> int:
+def divisible(channels: float, divisor: int = 8) -> int:
     """The multiple of `divisor` next to `channels`, but never below 90 % of it.
 
     The rule of the authors' code (tensorflow/models, mobilenet: make_divisible).

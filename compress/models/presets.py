@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from compress.errors import SpecError
 from compress.spec import ModelSpec, Preprocess, TensorSpec
 
@@ -37,6 +39,7 @@ IMAGENET_PREPROCESS = Preprocess(
 
 MAX_CLASSES = 100_000
 MAX_IN_CHANNELS = 64
+MAX_SIDE = 1024
 
 
 def digits_spec(builder: str) -> ModelSpec:
@@ -66,6 +69,17 @@ def picture_spec(
         classes=names,
         preprocess=CIFAR_PREPROCESS if small else IMAGENET_PREPROCESS,
     )
+
+
+def at_resolution(spec: ModelSpec, side: int) -> ModelSpec:
+    """`spec` for inputs of `side` x `side` pixels; resizing and cropping, if any, in proportion."""
+    _check_whole("resolution", side, MAX_SIDE)
+    old = spec.preprocess
+    shapes = tuple(replace(t, shape=(*t.shape[:2], side, side)) for t in spec.inputs)
+    if old.crop is None or not isinstance(old.resize, int):
+        return replace(spec, inputs=shapes)
+    resize = round(old.resize * side / old.crop)
+    return replace(spec, inputs=shapes, preprocess=replace(old, resize=resize, crop=side))
 
 
 def check_sizes(classes: int, in_channels: int = 3) -> None:

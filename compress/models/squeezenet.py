@@ -1,10 +1,10 @@
-"""SqueezeNet 1.1.
+"""SqueezeNet 1.0 and 1.1.
 
 F. N. Iandola, S. Han, M. W. Moskewicz, K. Ashraf, W. J. Dally, K. Keutzer: "SqueezeNet:
 AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size", arXiv:1602.07360, 2016.
-Version 1.1 is the authors' later release (github.com/forresti/SqueezeNet, SqueezeNet_v1.1):
-2.4 times fewer operations than 1.0 at the same accuracy. Names and shapes in the state_dict are
-those of torchvision's `squeezenet1_1`.
+Version 1.0 is the paper's (table 1, without bypass); 1.1 is the authors' later release
+(github.com/forresti/SqueezeNet, SqueezeNet_v1.1): 2.4 times fewer operations at the same accuracy.
+Names and shapes in the state_dict are those of torchvision's `squeezenet1_0` and `squeezenet1_1`.
 """
 
 from __future__ import annotations
@@ -44,31 +44,15 @@ class Fire(nn.Module):
 
 
 class SqueezeNet(nn.Module):
-    """SqueezeNet 1.1: 1,235,496 parameters at 1,000 classes; input (N, 3, 224, 224).
+    """`features`, then a convolution to one channel a class, ReLU and the mean over the picture.
 
-    The small form, for 28 to 32 pixels, keeps the stride of the first convolution, pads it and
-    leaves the first pool out: 16 x 16, 8 x 8, 4 x 4. It has batch norm before each ReLU, in
-    `features.1.0`, `features.3.squeeze_activation.0`, ...; convolutions keep their names.
-    Output (N, classes): logits, after the paper's ReLU and so never negative.
+    Input (N, 3, 224, 224); output (N, classes): logits, after the paper's ReLU and so never
+    negative. 1,248,424 parameters in version 1.0, 1,235,496 in 1.1, at 1,000 classes.
     """
 
-    def __init__(self, classes: int, small: bool, in_channels: int) -> None:
+    def __init__(self, features: nn.Sequential, classes: int) -> None:
         super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(in_channels, 64, 3, stride=2, padding=1 if small else 0),
-            _activation(64, small),
-            nn.Identity() if small else _pool(),
-            Fire((64, 16, 64), small),
-            Fire((128, 16, 64), small),
-            _pool(),
-            Fire((128, 32, 128), small),
-            Fire((256, 32, 128), small),
-            _pool(),
-            Fire((256, 48, 192), small),
-            Fire((384, 48, 192), small),
-            Fire((384, 64, 256), small),
-            Fire((512, 64, 256), small),
-        )
+        self.features = features
         self.classifier = nn.Sequential(
             nn.Dropout(0.5), nn.Conv2d(512, classes, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
         )
@@ -93,16 +77,68 @@ class SqueezeNet(nn.Module):
         nn.init.normal_(last.weight, mean=0.0, std=0.01)
 
 
+def squeezenet1_0(classes: int = 1000, in_channels: int = 3) -> nn.Module:
+    """SqueezeNet 1.0, newly initialised."""
+    check_sizes(classes, in_channels)
+    return SqueezeNet(_features_1_0(in_channels), classes)
+
+
 def squeezenet1_1(classes: int = 1000, small: bool = False, in_channels: int = 3) -> nn.Module:
-    """SqueezeNet 1.1, newly initialised; `small`: the form for 28 to 32 pixels, 22.2 M MACs."""
+    """SqueezeNet 1.1, newly initialised; `small`: the form for 28 to 32 pixels, 22.2 M MACs.
+
+    The small form keeps the stride of the first convolution, pads it and leaves the first pool
+    out: 16 x 16, 8 x 8, 4 x 4. It has batch norm before each ReLU, in `features.1.0`,
+    `features.3.squeeze_activation.0`, ...; convolutions keep their names.
+    """
     check_sizes(classes, in_channels)
     check_flag("small", small)
-    return SqueezeNet(classes, small, in_channels)
+    return SqueezeNet(_features_1_1(small, in_channels), classes)
+
+
+def squeezenet1_0_spec(classes: tuple[str, ...] | None = None) -> ModelSpec:
+    """SqueezeNet 1.0 for ImageNet at 224 pixels."""
+    return picture_spec("compress.models.squeezenet:squeezenet1_0", classes, False)
 
 
 def squeezenet1_1_spec(classes: tuple[str, ...] | None = None, small: bool = False) -> ModelSpec:
     """SqueezeNet 1.1 for ImageNet at 224 pixels, or the small form for CIFAR-10 at 32."""
     return picture_spec("compress.models.squeezenet:squeezenet1_1", classes, small, small=small)
+
+
+def _features_1_0(in_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 96, 7, stride=2),
+        nn.ReLU(),
+        _pool(),
+        Fire((96, 16, 64), False),
+        Fire((128, 16, 64), False),
+        Fire((128, 32, 128), False),
+        _pool(),
+        Fire((256, 32, 128), False),
+        Fire((256, 48, 192), False),
+        Fire((384, 48, 192), False),
+        Fire((384, 64, 256), False),
+        _pool(),
+        Fire((512, 64, 256), False),
+    )
+
+
+def _features_1_1(small: bool, in_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 64, 3, stride=2, padding=1 if small else 0),
+        _activation(64, small),
+        nn.Identity() if small else _pool(),
+        Fire((64, 16, 64), small),
+        Fire((128, 16, 64), small),
+        _pool(),
+        Fire((128, 32, 128), small),
+        Fire((256, 32, 128), small),
+        _pool(),
+        Fire((256, 48, 192), small),
+        Fire((384, 48, 192), small),
+        Fire((384, 64, 256), small),
+        Fire((512, 64, 256), small),
+    )
 
 
 def _activation(channels: int, batch_norm: bool) -> nn.Module:

@@ -133,7 +133,7 @@ def npz(folder: Path) -> Splits:
     Raises DataError where a file or array is missing, damaged, empty, of another type or shape,
     or where the three do not agree on the pictures' size.
     """
-    train, val, test = (_npz_split(folder / f"{part}.npz") for part in ("train", "val", "test"))
+    train, val, test = (npz_split(folder / f"{part}.npz") for part in ("train", "val", "test"))
     for part, split in (("val", val), ("test", test)):
         if split.images.shape[1:] != train.images.shape[1:]:
             raise DataError(
@@ -143,7 +143,8 @@ def npz(folder: Path) -> Splits:
     return Splits(train, val, test)
 
 
-def _npz_split(path: Path) -> Split:
+def npz_split(path: Path) -> Split:
+    """One .npz file of `npz`; DataError where it is not as told there."""
     try:
         with zipfile.ZipFile(path) as archive:
             images = _npz_array(archive, "x", np.dtype(np.uint8), path)

@@ -33,6 +33,7 @@ TOP_LEVEL = {
 }
 # Slow to import or an extra: one file each knows them, lazily, and says what to install.
 HEAVY = (
+    "PIL",
     "ai_edge_litert",
     "ai_edge_quantizer",
     "litert_torch",
@@ -41,6 +42,7 @@ HEAVY = (
     "onnxscript",
     "sklearn",
     "torch_pruning",
+    "torchvision",
 )
 LEAN_WITHOUT = ("torch", "sklearn", "scipy", "onnx", "onnxruntime", *HEAVY)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import gzip
 import hashlib
 import importlib.util
@@ -153,8 +154,9 @@ def test_read_idx_refuses_flipped_bits_in_the_values(
     at = data.draw(st.integers(10, len(whole) - 1))  # the first 10 bytes are gzip's own header
     whole[at] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(whole)
-    with pytest.raises(DataError):
-        datasets.read_idx(path)
+    with contextlib.suppress(DataError):
+        # What changes nothing: the bits that fill up deflate's last byte.
+        assert datasets.read_idx(path).tolist() == list(range(64))
 
 
 def test_mnist_refuses_files_of_another_shape(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ candidates must give equal bytes.
 from __future__ import annotations
 
 import json
+import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -122,13 +124,7 @@ def read_weights(path: Path) -> dict[str, NDArray[np.generic]]:
         if _KEY in metadata:
             raise CheckpointError(f"{path} holds a candidate, not plain weights; resume from it")
         return arrays
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # UnpicklingError, RuntimeError, EOFError, ... by kind of damage
-        raise CheckpointError(
-            f"{path} is not a file of plain tensors; save the net's state_dict() "
-            f"with torch.save or safetensors ({type(error).__name__})"
-        ) from error
+    loaded = _torch_loaded(path)
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, Mapping) or not all(
@@ -136,6 +132,36 @@ def read_weights(path: Path) -> dict[str, NDArray[np.generic]]:
     ):
         raise CheckpointError(f"{path} holds {type(loaded).__name__}; a state_dict is needed")
     return plain_arrays(cast("Mapping[str, torch.Tensor]", loaded), str(path))
+
+
+def _torch_loaded(path: Path) -> Any:
+    """What torch.save wrote, if it is plain data; CheckpointError that tells damage from code."""
+    # torch warns about a pickle's protocol on its way to refusing it; the refusal says enough.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # UnpicklingError, RuntimeError, EOFError, ... by kind of damage
+            if _is_broken_zip(path):
+                raise CheckpointError(
+                    f"{path} is a torch file that is damaged or cut off; copy or download it again"
+                ) from error
+            raise CheckpointError(
+                f"{path} is not a file of plain tensors; save the net's state_dict() "
+                f"with torch.save or safetensors ({type(error).__name__})"
+            ) from error
+
+
+def _is_broken_zip(path: Path) -> bool:
+    """Whether the file starts as torch's zip archives do, but is none or has damaged members."""
+    with path.open("rb") as opened:
+        if opened.read(4) != b"PK\x03\x04":
+            return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is not None
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError):
+        return True
 
 
 def plain_arrays(state: Mapping[str, torch.Tensor], source: str) -> dict[str, NDArray[np.generic]]:

@@ -117,7 +117,10 @@ def _find(model: nn.Module, name: str) -> nn.Module:
             raise AttributeError("no name")
         return model.get_submodule(name)
     except AttributeError as error:
-        raise SpecError(f"edit names {name!r}, which the net does not have") from error
+        raise SpecError(
+            f"edit names {name!r}, which the net does not have; give the specification of the net "
+            f"that was edited"
+        ) from error
 
 
 def _replace(model: nn.Module, name: str, new: nn.Module) -> None:

@@ -6,6 +6,8 @@ assertions, never these.
 
 from __future__ import annotations
 
+import re
+
 
 class EdgepressError(Exception):
     """Base of every error that the user can mend."""
@@ -71,14 +73,18 @@ class ReportError(EdgepressError):
     """A report.json is missing, damaged, of another schema or contradicts itself."""
 
 
+# Escape sequences that colour a terminal (ECMA-48, section 5.4): torch's exporter writes them.
+_COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+
+
 def first_line(error: Exception) -> str:
     """The first line of what a library's error says, its repr where it says nothing; 300 letters.
 
-    For libraries that explain their inside for pages after it.
+    For libraries that explain their inside for pages after it. Colours are left out.
     """
-    return next(iter(str(error).strip().splitlines()), repr(error))[:300]
+    return next(iter(_COLOURS.sub("", str(error)).strip().splitlines()), repr(error))[:300]
 
 
 def one_line(error: Exception) -> str:
-    """All that a library's error says, in one line of at most 300 letters."""
-    return " ".join(str(error).split())[:300]
+    """All that a library's error says, in one line of at most 300 letters, without colours."""
+    return " ".join(_COLOURS.sub("", str(error)).split())[:300]

@@ -27,11 +27,17 @@ def check_laws(candidate: Candidate) -> None:
     for name, part in module.named_modules():
         hooks = any(held for key, held in vars(part).items() if key.endswith("_hooks"))
         if hooks or hasattr(part, "parametrizations"):
-            raise CheckpointError(f"module {name!r} still has hooks or parametrizations")
+            raise CheckpointError(
+                f"module {name!r} still has hooks or parametrizations; remove them before the net "
+                f"is given back"
+            )
     parameters = candidate.network.parameters()
     for name, encoding in candidate.encodings.items():
         if name not in parameters:
-            raise EncodingError(f"encoding for {name!r}, which the net does not have")
+            raise EncodingError(
+                f"encoding for {name!r}, which the net does not have; give the encodings of this "
+                f"very net"
+            )
         _check_encoding(name, encoding, parameters[name])
     _check_grids(candidate)
 
@@ -39,7 +45,8 @@ def check_laws(candidate: Candidate) -> None:
 def _check_encoding(name: str, encoding: Encoding, parameter: NDArray[np.float32]) -> None:
     if encoding.shape != parameter.shape:
         raise EncodingError(
-            f"encoding of {name!r} has shape {encoding.shape}; the parameter {parameter.shape}"
+            f"encoding of {name!r} has shape {encoding.shape}; the parameter has "
+            f"{parameter.shape}: give the encodings of this very net"
         )
     decoded = encoding.project(parameter)
     # Compared as bits: 0.0 == -0.0, but their files differ.
@@ -50,7 +57,7 @@ def _check_encoding(name: str, encoding: Encoding, parameter: NDArray[np.float32
         kind = "mask" if isinstance(encoding, Masked) else "codebook"
         raise EncodingError(
             f"{name!r} at {place}: the parameter is {parameter[index]!s}, its {kind} gives "
-            f"{decoded[index]!s}; they must be equal bit for bit"
+            f"{decoded[index]!s}; they must be equal bit for bit: change values by with_values"
         )
 
 
@@ -64,7 +71,9 @@ def _check_grids(candidate: Candidate) -> None:
         return
     for tensor, grid in candidate.activations.items():
         if tensor not in candidate.network.graph.by_id:
-            raise EncodingError(f"grid for tensor '{tensor}', which the net does not have")
+            raise EncodingError(
+                f"grid for tensor '{tensor}', which the net does not have; quantize this very net"
+            )
         if not (2 <= grid.bits <= 16 and 0 <= grid.zero_point < 1 << grid.bits):
             raise EncodingError(
                 f"grid of '{tensor}' is out of range: {grid}; bits 2..16, codes >= 0"
@@ -75,4 +84,6 @@ def _check_grids(candidate: Candidate) -> None:
         grids = {candidate.activations[t] for t in tie if t in candidate.activations}
         if len({(grid.scale, grid.zero_point, grid.bits) for grid in grids}) > 1:
             names = ", ".join(sorted(map(str, tie)))
-            raise EncodingError(f"tensors {names} must share a grid, but theirs differ")
+            raise EncodingError(
+                f"tensors {names} must share a grid, but theirs differ; give them one and the same"
+            )

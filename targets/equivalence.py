@@ -100,7 +100,8 @@ def _difference(
 ) -> Equivalence:
     if expected.shape != given.shape:
         raise EquivalenceError(
-            f"the file gives outputs of shape {given.shape}; its candidate {expected.shape}"
+            f"the file gives outputs of shape {given.shape}, its candidate {expected.shape}; "
+            f"compare with the candidate that it was exported from"
         )
     if not expected.size:
         raise EquivalenceError("no pictures were given to compare on; give at least one")

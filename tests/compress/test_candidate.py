@@ -112,12 +112,12 @@ BROKEN = {
     "encoding without parameter": (
         lambda: encoded(fc9=half_mask((2, 2))),
         EncodingError,
-        "'fc9.weight', which the net does not have",
+        "'fc9.weight', which the net does not have; give the encodings of this very net",
     ),
     "encoding of another shape": (
         lambda: encoded(fc2=half_mask((2, 2))),
         EncodingError,
-        r"shape \(2, 2\); the parameter \(10, 40\)",
+        r"shape \(2, 2\); the parameter has \(10, 40\): give the encodings of this",
     ),
     "a pruned weight is not zero": (
         lambda: encoded(fc2=half_mask((10, 40))),
@@ -129,7 +129,7 @@ BROKEN = {
     "a grid on no tensor": (
         lambda: gridded({TensorId("x", "relu"): GRID}),
         EncodingError,
-        "'x/relu#0', which the net does not have",
+        "'x/relu#0', which the net does not have; quantize this very net",
     ),
     "a scale of zero": (lambda: with_grid(scale=0.0), EncodingError, "'/input#0' is 0.0"),
     "a scale below float32": (lambda: with_grid(scale=1e-60), EncodingError, "1e-60"),

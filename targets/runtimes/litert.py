@@ -6,8 +6,12 @@ Imports numpy and the runtime only: a device that measures files needs no torch.
 from __future__ import annotations
 
 import importlib
+import os
+import threading
 import warnings
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +31,8 @@ IDENTIFIER = b"TFL3"
 # The resolvers of the engine's OpResolverType: with the XNNPACK delegate, and without.
 _DELEGATED = "AUTO"
 _PLAIN = "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
+_STDERR = 2
+_turning = threading.Lock()
 
 
 def litert_module(part: str, asker: str, extra: str = "litert") -> ModuleType:
@@ -173,7 +179,7 @@ def _open(content: bytes, source: str, threads: int, resolver: str, keep: bool =
         raise DataError(f"{source} is cut short or damaged; get the .tflite file anew")
     engine = litert_module("interpreter", "running a .tflite file")
     try:
-        with warnings.catch_warnings():
+        with _without_stderr(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             interpreter = engine.Interpreter(
                 model_content=content,
@@ -181,7 +187,30 @@ def _open(content: bytes, source: str, threads: int, resolver: str, keep: bool =
                 experimental_op_resolver_type=engine.OpResolverType[resolver],
                 experimental_preserve_all_tensors=keep,
             )
-        interpreter.allocate_tensors()
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise DataError(f"LiteRT cannot load {source}: {one_line(error)}") from error
     return interpreter
+
+
+@contextmanager
+def _without_stderr() -> Generator[None]:
+    """Turn away what C code writes to standard error: 'Created TensorFlow Lite XNNPACK delegate'.
+
+    The engine has no setting for it. Its errors still come as exceptions. One thread at a time:
+    two that turned the descriptor could leave it turned.
+    """
+    with _turning:
+        try:
+            kept = os.dup(_STDERR)
+        except OSError:  # closed, as in a daemon: nobody reads it
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, _STDERR)
+            yield
+        finally:
+            os.dup2(kept, _STDERR)
+            os.close(kept)
+            os.close(nowhere)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -132,3 +133,18 @@ def test_running_a_file_needs_no_torch(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_engine_says_nothing_on_standard_error(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It tells of its delegate from C, whatever Python does with sys.stderr."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    path = adding(tmp_path / "a.tflite", (1, 4))
+    with ThreadPoolExecutor(4) as pool:
+        sessions = list(pool.map(lambda _: LiteRtRuntime().load(path), range(8)))
+    assert {s.provider for s in sessions} == {"XNNPACK"}
+    assert capfd.readouterr().err == ""
+    os.write(2, b"still there")
+    assert capfd.readouterr().err == "still there"

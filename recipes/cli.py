@@ -1,4 +1,4 @@
-"""The command line: edgepress run | bench | inspect | report | table.
+"""The command line: edgepress run | bench | decode | inspect | report | table.
 
 Nothing heavy is imported before a command is chosen, so --help is quick. An error of the user's is
 one line on standard error and exit code 2.
@@ -74,6 +74,11 @@ def _parser() -> _Parser:
     bench.add_argument("--rounds", type=_positive, default=3, help="processes a file (default 3)")
     bench.add_argument("--runs", type=_positive, default=50, help="timed runs each (default 50)")
     bench.add_argument("--json", action="store_true", help="print JSON with the raw times")
+    decode = commands.add_parser("decode", help="write a container as a file that runtimes load")
+    decode.add_argument("file", type=Path, metavar="FILE", help=".dc")
+    decode.add_argument("--to", choices=("onnx",), default="onnx", help="default onnx")
+    decode.add_argument("--out", type=Path, metavar="PATH", help="default FILE with suffix .onnx")
+    decode.add_argument("--overwrite", action="store_true", help="replace PATH if it is there")
     inspect = commands.add_parser("inspect", help="what a file holds, layer by layer")
     inspect.add_argument(
         "file", type=Path, metavar="FILE", help=".dc, .onnx, .tflite, .safetensors"

@@ -20,9 +20,9 @@ def execute(arguments: argparse.Namespace) -> None:
     """Measure `arguments.files` on each thread count and print a table, or JSON."""
     for path in arguments.files:
         if path.suffix not in RUNNABLE:
+            hint = f"; run `edgepress decode {path}` first" if path.suffix == ".dc" else ""
             raise DeviceError(
-                f"{path} cannot be measured: a stock runtime loads {' and '.join(RUNNABLE)}; "
-                f"decode a container first"
+                f"{path} cannot be measured: a stock runtime loads {' and '.join(RUNNABLE)}{hint}"
             )
     targets = [Target(LocalDevice(), threads) for threads in arguments.threads]
     plan = Plan(runs=arguments.runs, rounds=arguments.rounds)

@@ -62,16 +62,20 @@ def run(
     *,
     folder: Path | None = None,
     resume: bool = False,
+    begin: Callable[[Stage], None] | None = None,
     report: Callable[[Candidate], None] | None = None,
 ) -> Candidate:
     """Apply `stages` in order; after each: check the laws, measure, record a Step, checkpoint.
 
     With a `folder` each result is kept there; with `resume` a stage whose inputs, settings, task,
-    seed and versions are unchanged is read back instead of run. `report` sees each new candidate,
+    seed and versions are unchanged is read back instead of run. `begin` is told each stage before
+    it runs; `report` sees each new candidate,
     whose last Step is the stage's.
     """
     for position, stage in enumerate(stages):
         path = None
+        if begin is not None:
+            begin(stage)
         if folder is not None:
             sweep(folder)
             key = _resume_key(candidate, stage, task)

@@ -10,7 +10,10 @@ from targets.units import bytes_text, points_text, share_text, time_text, times_
 
 SLOWER = 1.10
 """A file may take this many times the fp32 file's median latency."""
+SMOKE = "Smoke run, figures mean nothing: "
 FP32 = "fp32"
+UNTOUCHED = "none"
+"""The method of a file whose net no compression touched."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ def advise(report: Report) -> Advice:
 
     A file passes when a stock runtime ran it on real hardware, its top-1 is at most
     report.max_drop below the fp32 net's, and its median latency at most 1.10 times that of the
-    fp32 file of the same format, device and threads (of any format, where that has none). A file
-    measured on several targets must pass on each.
+    untouched fp32 file of the same format, device and threads (of any format, where that has
+    none). A file measured on several targets must pass on each.
     """
     passed: list[Row] = []
     rejected: list[Rejected] = []
@@ -59,7 +62,7 @@ def advise(report: Report) -> Advice:
     ship = passed[0] if passed else None
     reference = None if ship is None else reference_of(ship, report.rows)
     return Advice(
-        sentence=_sentence(ship, reference, rejected),
+        sentence=(SMOKE if report.smoke else "") + _sentence(ship, reference, rejected),
         rule=_rule(report),
         ship=ship,
         reference=reference,
@@ -78,11 +81,14 @@ def _first_of_each_format(rows: Sequence[Row]) -> tuple[Row, ...]:
 
 
 def reference_of(row: Row, rows: Sequence[Row]) -> Row | None:
-    """The fp32 row to compare latency with: same device and threads, same format if there is."""
+    """The untouched fp32 row to compare with: same device and threads, same format if there is.
+
+    A factorized net is fp32, too, but has been compressed: its method says so.
+    """
     alike = [
         r
         for r in rows
-        if r.precision == FP32
+        if (r.precision, r.method) == (FP32, UNTOUCHED)
         and r.latency_ms is not None
         and (r.device, r.threads) == (row.device, row.threads)
     ]
@@ -112,7 +118,7 @@ def _objection(row: Row, report: Report) -> str | None:
         return f"loses {100 * drop:.2f} points of top-1, {100 * report.max_drop:.2f} are allowed"
     reference = reference_of(row, report.rows)
     if reference is None:
-        return "no fp32 file was measured beside it to compare its latency with"
+        return "no untouched fp32 file was measured beside it to compare its latency with"
     slower = row.latency_ms.median / _median(reference)
     if slower > SLOWER:
         return f"takes {times_text(slower)} the time of {reference.path}"
@@ -123,8 +129,8 @@ def _rule(report: Report) -> str:
     return (
         f"Among the files that a stock runtime ran on real hardware, whose top-1 is at most "
         f"{100 * report.max_drop:.2f} points below the fp32 net's, and whose median latency is at "
-        f"most {SLOWER:.2f} times that of the fp32 file of the same format, device and threads: "
-        f"the smallest download."
+        f"most {SLOWER:.2f} times that of the untouched fp32 file of the same format, device and "
+        f"threads: the smallest download."
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from compress.errors import ReportError
 from targets import runner
 from targets.report import Layer, Report, SizePoint, SkippedLayer, StepRow
-from targets.rows import About, Entry, build_row
+from targets.rows import About, Baseline, Entry, build_row
 
 if TYPE_CHECKING:
     from compress.candidate import Candidate, Step
@@ -30,24 +30,24 @@ def build_report(
     candidates: Sequence[Candidate],
     entries: Sequence[Entry],
     *,
-    top1_fp32: float | None = None,
+    baseline: Baseline | None = None,
     sizes: Mapping[str, int] | None = None,
     created: datetime | None = None,
 ) -> Report:
     """Gather a run into a Report.
 
-    `candidates`: the first is the fp32 net that the recipe began with (its weights are
-    baseline_bytes), the last the final one (its history and layers are shown); an artifact is
-    explained by the one with its digest. `top1_fp32` is the first one's accuracy on the test
-    data. `sizes` gives the bytes of a real file written after each named stage, in order.
+    `candidates`: the last is the final one (its history and layers are shown); an artifact is
+    explained by the one with its digest. `baseline` is the untouched net that the files are
+    compared with; without it, the first candidate, unscored. `sizes` gives the bytes of a real
+    file written after each named stage, in order.
     """
     if not candidates:
         raise ReportError("a report needs at least one candidate; none was given")
     final = candidates[-1]
-    baseline = 4 * sum(p.size for p in candidates[0].network.parameters().values())
+    compared = baseline or Baseline(fp32_bytes(candidates[0]))
     counts = {c.digest(): _counts(c) for c in candidates}
     rows = [
-        build_row(about, entry, counts.get(entry.artifact.candidate_digest), baseline, top1_fp32)
+        build_row(about, entry, counts.get(entry.artifact.candidate_digest), compared)
         for entry in entries
     ]
     uncounted = counts[final.digest()]["uncounted"]
@@ -63,7 +63,13 @@ def build_report(
         sizes=tuple(SizePoint(stage, size) for stage, size in (sizes or {}).items()),
         layers=layers_of(final),
         not_measured=tuple(f"MACs of {line}" for line in uncounted),
+        smoke=about.smoke,
     )
+
+
+def fp32_bytes(candidate: Candidate) -> int:
+    """Bytes of all parameters of the net as float32, zeros included."""
+    return 4 * sum(p.size for p in candidate.network.parameters().values())
 
 
 def layers_of(candidate: Candidate) -> tuple[Layer, ...]:

@@ -50,7 +50,6 @@ def scatter(rows: Sequence[Row], floor: float | None, ship: str | None) -> str |
     parts.append(text((room.left + room.right) / 2, 302, "download size (log)", "axis", "middle"))
     if floor is not None:
         parts.append(line(room.left, y_of(floor), room.right, y_of(floor), "floor"))
-        parts.append(text(room.right - 4, y_of(floor) - 4, "least allowed", "note", "end"))
     points = [(x_of(r.download_bytes), y_of(r.top1 or 0.0)) for r in files]
     for row, (x, y), (least, most) in zip(files, points, intervals, strict=True):
         style = "mark ship" if row.sha256 == ship else "mark"
@@ -58,7 +57,7 @@ def scatter(rows: Sequence[Row], floor: float | None, ship: str | None) -> str |
         words = f"{row.path}: {bytes_text(row.download_bytes)}, {share_text(row.top1 or 0.0)}"
         parts.append(marker(_SHAPES.get(row.format, "diamond"), x, y, style, words))
     parts += _labels(files, points, room, ship)
-    parts.append(_shapes_key(files))
+    parts.append(_key(files, floor is not None))
     description = "; ".join(
         f"{r.path} {bytes_text(r.download_bytes)} {share_text(r.top1 or 0.0)}" for r in files
     )
@@ -110,14 +109,19 @@ def _labels(
     return parts
 
 
-def _shapes_key(files: Sequence[Row]) -> str:
-    """What the shapes of the marks stand for."""
+def _key(files: Sequence[Row], floor: bool) -> str:
+    """What the shapes of the marks stand for, and the line of the least top-1 if there is one.
+
+    The line is named here, since along it there may be no free place.
+    """
     formats = sorted({r.format for r in files})
     x, parts = 40.0, ""
     for name in formats:
         parts += marker(_SHAPES.get(name, "diamond"), x + 5, 317, "mark", name)
         parts += text(x + 15, 321, name, "note")
         x += 34 + 6.2 * len(name)
+    if floor:
+        parts += line(x, 317, x + 18, 317, "floor") + text(x + 24, 321, "least allowed", "note")
     return parts
 
 

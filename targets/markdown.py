@@ -12,6 +12,7 @@ from targets.units import bytes_text, seconds_text, share_text, threads_text, ti
 from targets.words import (
     FILE_COLUMNS,
     MISSING,
+    SMOKE_BANNER,
     STEP_COLUMNS,
     Cell,
     facts,
@@ -44,6 +45,7 @@ def document(report: Report) -> str:
         notes.insert(0, f"Runner-up: {advice.runner_up.path}.")
     parts = [
         f"# {escape(report.recipe)}",
+        f"> {escape(SMOKE_BANNER)}" if report.smoke else "",
         f"**{escape(advice.sentence)}**",
         *(escape(note) for note in notes),
         f"How this was chosen: {escape(advice.rule)}",
@@ -67,7 +69,10 @@ def document(report: Report) -> str:
 
 
 def results_table(reports: Sequence[Report]) -> str:
-    """One Markdown table over several reports, for READMEs; sorted by model, dataset and size."""
+    """One Markdown table over several reports, for READMEs; sorted by model, dataset and size.
+
+    Rows of a smoke run say so.
+    """
     rows = [(report, row) for report in reports for row in report.rows]
     rows.sort(key=lambda x: (x[1].model, x[1].dataset, -x[1].file_bytes, x[1].path, x[0].recipe))
     columns = (
@@ -79,7 +84,7 @@ def results_table(reports: Sequence[Report]) -> str:
         (
             (
                 f"{row.model}, {row.dataset}",
-                row.method,
+                f"{row.method} (smoke run)" if report.smoke else row.method,
                 f"{row.format}, {row.precision}",
                 bytes_text(row.file_bytes),
                 shown(row.ratio, times_text),

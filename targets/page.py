@@ -10,7 +10,7 @@ from targets.report import Report, Row
 from targets.style import CSS
 from targets.svg import escape
 from targets.units import bytes_text, share_text, time_text
-from targets.words import shown
+from targets.words import SMOKE_BANNER, shown
 
 # Refuses scripts and every fetch, whatever a hostile report.json might smuggle in.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -49,12 +49,13 @@ def _header(report: Report, advice: Advice) -> str:
     for row in others:
         if row is not advice.runner_up:
             points.insert(1, f"Best .{row.format} file: {_summary(row)}.")
+    banner = f'<p class="smoke" role="note">{escape(SMOKE_BANNER)}</p>' if report.smoke else ""
     rejected = "".join(
         f"<li><strong>{escape(r.path)}</strong>: {escape(r.reason)}</li>" for r in advice.rejected
     )
     return (
         f'<header><h1>{escape(report.recipe)}</h1><p class="where">'
-        f"{escape(', '.join(models))}</p></header>\n<main>\n"
+        f"{escape(', '.join(models))}</p></header>\n<main>\n{banner}"
         f'<section class="verdict{"" if advice.ship else " none"}" aria-label="Advice">'
         f'<p class="first">{escape(advice.sentence)}</p>'
         f"<ul>{''.join(f'<li>{escape(p)}</li>' for p in points)}</ul>"

@@ -149,7 +149,9 @@ class Layer:
 class Report:
     """One run of a recipe. max_drop: the loss of top-1, in [0, 1], that the recipe allows.
 
-    Additions to schema 1: max_drop, sizes, layers, not_measured (what concerns no single row).
+    `smoke`: a tiny run, made to see that everything works; its figures mean nothing.
+    Additions to schema 1: max_drop, sizes, layers, not_measured (what concerns no single row),
+    smoke (false where it is not given).
     """
 
     recipe: str
@@ -163,6 +165,7 @@ class Report:
     sizes: tuple[SizePoint, ...] = ()
     layers: tuple[Layer, ...] = ()
     not_measured: tuple[str, ...] = ()
+    smoke: bool = False
 
     def __post_init__(self) -> None:
         if self.git_commit is not None and not re.fullmatch(

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class About:
-    """What the whole report is about. max_drop: the loss of top-1 (in [0, 1]) that is allowed."""
+    """What the whole report is about. max_drop: the loss of top-1 (in [0, 1]) that is allowed.
+
+    `smoke`: the run was a tiny one, whose figures mean nothing.
+    """
 
     recipe: str
     model: str
@@ -27,6 +30,15 @@ class About:
     method: str
     seed: int
     max_drop: float = 0.005
+    smoke: bool = False
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The untouched net: bytes of its fp32 weights, and its top-1 on the test data, in [0, 1]."""
+
+    bytes: int
+    top1: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,8 +81,7 @@ def build_row(
     about: About,
     entry: Entry,
     counts: Mapping[str, Any] | None,
-    baseline: int,
-    top1_fp32: float | None,
+    baseline: Baseline,
 ) -> Row:
     """The row of one file. ReportError where the file or the measurement is not the artifact's."""
     artifact = entry.artifact
@@ -81,9 +92,9 @@ def build_row(
             f"export it again"
         )
     values: dict[str, Any] = {
-        "top1_fp32": top1_fp32,
-        "baseline_bytes": baseline,
-        "ratio": round(baseline / size, 4),
+        "top1_fp32": baseline.top1,
+        "baseline_bytes": baseline.bytes,
+        "ratio": round(baseline.bytes / size, 4),
         **{name: counts[name] if counts else None for name in ("params", "nonzeros", "macs")},
         **_scored(entry.score, artifact.sha256),
         **_measured(entry.measurement, artifact.sha256),

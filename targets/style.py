@@ -24,6 +24,8 @@ header p.where { color: var(--soft); margin: 0; }
 h1 { font-size: 1.15rem; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; font-weight: 650; margin: 3rem 0 .3rem; letter-spacing: -.005em; }
 h2 + p { margin-top: 0; color: var(--soft); max-width: 48rem; }
+.smoke { margin: 1.2rem 0 0; padding: .6rem .9rem; border-radius: 6px; font-weight: 550;
+  background: var(--warn-soft); color: var(--warn); }
 .verdict { margin: 1.6rem 0 1rem; padding-left: 1.1rem; border-left: 4px solid var(--accent); }
 .verdict p.first {
   font-size: 1.45rem; line-height: 1.35; font-weight: 550; letter-spacing: -.012em;

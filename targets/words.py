@@ -19,6 +19,10 @@ from targets.units import (
 )
 
 MISSING = "—"
+SMOKE_BANNER = (
+    "This was a smoke run: a few pictures, one epoch, hardly timed. It shows that everything "
+    "works; its figures mean nothing."
+)
 
 
 class Cell(NamedTuple):

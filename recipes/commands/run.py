@@ -38,8 +38,15 @@ def execute(arguments: argparse.Namespace) -> None:
         resume=arguments.resume,
         overwrite=arguments.overwrite,
     )
-    job.data, job.weights = arguments.data, arguments.weights
+    job.give(data=arguments.data, weights=arguments.weights)
     main(job)
+    if not job.finished:
+        raise RecipeError(
+            f"recipe {name} ended without a report; call job.finish(job.about(...)) last in main"
+        )
+    for option in job.unasked():
+        # Not an error: what the recipe made without it is whole.
+        print(f"edgepress: recipe {name} does not use {option}; ignored", file=sys.stderr)
 
 
 def recipe_names() -> tuple[str, ...]:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.candidate import Candidate
-from compress.errors import EquivalenceError, ExportError
+from compress.edit import FoldedBatchNorm
+from compress.errors import EquivalenceError, ExportError, RecipeError
 from compress.extras import need_installed
 from compress.task import Task
 from recipes.toolbox.progress import busy
@@ -93,6 +94,27 @@ def need_formats(formats: Sequence[str], asker: str) -> None:
         if form in EXTRAS:
             module, extra = EXTRAS[form]
             need_installed(module, extra, f"{asker} (for its .{form} files)")
+
+
+def need_untouched(candidate: Candidate) -> None:
+    """Check that the candidate is a dense fp32 net, its structure the original but for folding.
+
+    Raises RecipeError: top-1, latency and size of a compressed net would stand for the fp32 one's.
+    """
+    edits = [e for e in candidate.edits if not isinstance(e, FoldedBatchNorm)]
+    found = ""
+    if candidate.activations:
+        found = "has quantized activations"
+    elif candidate.encodings:
+        found = f"has {min(candidate.encodings)} encoded"
+    elif edits:
+        found = f"has {edits[0].layer} changed by {type(edits[0]).__name__}"
+    if found:
+        stages = ", ".join(step.stage for step in candidate.history) or "none recorded"
+        raise RecipeError(
+            f"the first delivery {found} (stages: {stages}), but every file is compared with the "
+            f"first; deliver the untouched fp32 net first"
+        )
 
 
 def pictures(task: Task) -> NDArray[np.float32]:

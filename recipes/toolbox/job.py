@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -14,10 +14,11 @@ from compress.spec import ModelSpec
 from compress.stage import Stage, run, stage_name
 from compress.task import Task
 from recipes.datasets import Split
-from recipes.toolbox.delivery import Delivery, deliver, need_formats
+from recipes.toolbox.delivery import Delivery, deliver, need_formats, need_untouched
 from recipes.toolbox.folder import Identity, open_folder
 from recipes.toolbox.lock import FolderLock
-from recipes.toolbox.progress import busy
+from recipes.toolbox.naming import new_stem
+from recipes.toolbox.progress import busy, say
 from recipes.toolbox.summary import FULL, SMOKE, Sizes, save, summarize
 from targets.rows import About
 
@@ -33,11 +34,14 @@ class Job:
     seed: int = 0
     smoke: bool = False
     resume: bool = False
-    data: Path | None = None
-    weights: Path | None = None
     deliveries: list[Delivery] = field(default_factory=list[Delivery])
     sizes: Sizes = field(init=False)
     lock: FolderLock | None = field(default=None, repr=False)
+    untouched: Candidate | None = field(default=None, repr=False)
+    """The net before any stage: what the ratios of the report are to."""
+    finished: bool = False
+    _given: dict[str, Path | None] = field(default_factory=dict[str, Path | None])
+    _asked: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
         self.sizes = Sizes(self.folder / "steps")
@@ -61,6 +65,26 @@ class Job:
         opened = open_folder(folder, asked, resume=resume, overwrite=overwrite)
         torch.set_num_threads(opened.identity.threads)
         return Job(recipe, folder, seed, smoke, resume, lock=opened.lock)
+
+    @property
+    def data(self) -> Path | None:
+        """The folder given with --data; None without one."""
+        self._asked.add("--data")
+        return self._given.get("--data")
+
+    @property
+    def weights(self) -> Path | None:
+        """The file given with --weights; None without one."""
+        self._asked.add("--weights")
+        return self._given.get("--weights")
+
+    def give(self, *, data: Path | None = None, weights: Path | None = None) -> None:
+        """What the command line gives to the recipe."""
+        self._given = {"--data": data, "--weights": weights}
+
+    def unasked(self) -> tuple[str, ...]:
+        """The options that were given and that the recipe never looked at."""
+        return tuple(o for o, path in self._given.items() if path and o not in self._asked)
 
     def epochs(self, full: int) -> int:
         """`full` epochs, or one in a smoke run."""
@@ -97,43 +121,49 @@ class Job:
 
     def compress(self, candidate: Candidate, stages: Sequence[Stage], task: Task) -> Candidate:
         """Run `stages`, with checkpoints in the job's folder, printing a line for each."""
-        with busy(f"running {', '.join(stage_name(stage) for stage in stages)}"):
+        self.untouched = self.untouched or candidate
+        with busy() as now:
             return run(
                 candidate,
                 stages,
                 task,
                 folder=self.folder / "steps",
                 resume=self.resume,
+                begin=lambda stage: now(f"running {stage_name(stage)}"),
                 report=self._stage_done,
             )
 
     def deliver(self, label: str, candidate: Candidate, formats: Sequence[str], task: Task) -> None:
-        """Write NET-`label` in each format, compare the file with `candidate`, and score it."""
+        """Write NET-`label` in each format, compare the file with `candidate`, and score it.
+
+        The first delivery is the fp32 file that the others are compared with. Raises RecipeError,
+        before anything is written, where it is not, and for a label that makes no new file name.
+        """
+        if not self.deliveries:
+            need_untouched(candidate)
+        taken = [d.artifact.path for d in self.deliveries]
+        stem = new_stem(self.folder, candidate.spec.name, label, formats, taken)
         for form in formats:
             known = [d for d in self.deliveries if d.candidate is candidate]
-            stem = self.folder / f"{candidate.spec.name}-{label}"
             done = deliver(candidate, form, stem, task, known)
             self.deliveries.append(done)
             score = "" if done.top1 is None else f"  top-1 {done.top1:.2%}"
-            print(
-                f"{done.artifact.path.name:32}{done.artifact.size_bytes:>11,} bytes{score}",
-                flush=True,
-            )
+            say(f"{done.artifact.path.name:32}{done.artifact.size_bytes:>11,} bytes{score}")
 
     def finish(self, about: About) -> None:
-        """Time every file, side by side, and write the report; print its first sentence.
-
-        The first delivery is the fp32 file that the others are compared with.
-        """
+        """Time every file, side by side, and write the report; print its first sentence."""
         if not self.deliveries:
             raise RecipeError(f"recipe {self.recipe} delivered no file; call job.deliver first")
         plan = SMOKE if self.smoke else FULL
-        sentence = save(summarize(about, self.deliveries, self.sizes, plan), self.folder)
-        print(f"\n{sentence}\nreport: {self.folder / 'report.html'}", flush=True)
+        about = replace(about, smoke=self.smoke)
+        report = summarize(about, self.deliveries, self.sizes, plan, self.untouched)
+        sentence = save(report, self.folder)
+        self.finished = True
+        say(f"\n{sentence}\nreport: {self.folder / 'report.html'}")
 
     def about(self, model: str, dataset: str, method: str, max_drop: float) -> About:
         """What the report says of itself; `max_drop` is the allowed loss of top-1, in [0, 1]."""
-        return About(self.recipe, model, dataset, method, self.seed, max_drop)
+        return About(self.recipe, model, dataset, method, self.seed, max_drop, self.smoke)
 
     def _stage_done(self, candidate: Candidate) -> None:
         step = candidate.history[-1]
@@ -141,4 +171,6 @@ class Job:
         top1 = step.metrics.get("top1")
         score = "" if top1 is None else f"  validation top-1 {top1:.2%}"
         kept = step.nonzeros / max(1, step.parameters)
-        print(f"{step.stage:18}{step.seconds:8.1f} s  {kept:6.1%} non-zero{score}", flush=True)
+        why = f": {step.skipped[0].reason}" if step.skipped else ""
+        idle = "" if step.touched else f"  nothing touched{why}"
+        say(f"{step.stage:18}{step.seconds:8.1f} s  {kept:6.1%} non-zero{score}{idle}")

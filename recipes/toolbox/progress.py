@@ -24,6 +24,8 @@ _TICK_S = 0.5
 _CLEAR = "\x1b[K"
 # Bars that are shown now: `busy` keeps quiet meanwhile.
 _open_bars: set[object] = set()
+# Held while something is written to the terminal, so that no two lines mix.
+_writing = threading.Lock()
 
 
 def bar(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
@@ -48,36 +50,65 @@ def counted_bar(what: str) -> Iterator[Progress]:
 
 
 @contextmanager
-def busy(what: str) -> Iterator[None]:
-    """A line with the time that passes, for work that cannot say how far it is."""
+def busy(what: str = "") -> Iterator[Callable[[str], None]]:
+    """A line with the time that passes, for work that cannot say how far it is.
+
+    Gives a function that names the next work, whose time begins then; '' shows nothing.
+    """
+    now = _Work(what)
     terminal = _terminal()
     if terminal is None:
-        yield
+        yield now.begin
         return
     done = threading.Event()
-    ticker = threading.Thread(target=_tick, args=(terminal, what, done), daemon=True)
+    ticker = threading.Thread(target=_tick, args=(terminal, now, done), daemon=True)
     ticker.start()
     try:
-        yield
+        yield now.begin
     finally:
         done.set()
         ticker.join()
 
 
-def _tick(terminal: TextIO, what: str, done: threading.Event) -> None:
+def say(text: str) -> None:
+    """Print a line to standard output; on a terminal, where the line of `busy` stood."""
+    terminal = _terminal()
+    with _writing:
+        if terminal is not None:
+            terminal.write(f"\r{_CLEAR}")
+            terminal.flush()
+        print(text, flush=True)
+
+
+class _Work:
+    """What is being done, and since when; both change at once."""
+
+    def __init__(self, what: str) -> None:
+        self.begin(what)
+
+    def begin(self, what: str) -> None:
+        self._state = what, time.monotonic()
+
+    def text(self) -> str:
+        what, begun = self._state
+        seconds = int(time.monotonic() - begun)
+        return f"{what} {seconds // 60:02d}:{seconds % 60:02d}" if what else ""
+
+
+def _tick(terminal: TextIO, now: _Work, done: threading.Event) -> None:
     """Write the time until `done`; a bar that comes meanwhile finds the line cleared."""
-    begun = time.monotonic()
     written = False
     while not done.wait(_TICK_S):
-        seconds = int(time.monotonic() - begun)
-        text = "" if _open_bars else f"{what} {seconds // 60:02d}:{seconds % 60:02d}"
+        text = "" if _open_bars else now.text()
         if text or written:
-            terminal.write(f"\r{text[: _columns(terminal)]}{_CLEAR}")
-            terminal.flush()
+            with _writing:
+                terminal.write(f"\r{text[: _columns(terminal)]}{_CLEAR}")
+                terminal.flush()
         written = bool(text)
     if written:
-        terminal.write(f"\r{_CLEAR}")
-        terminal.flush()
+        with _writing:
+            terminal.write(f"\r{_CLEAR}")
+            terminal.flush()
 
 
 def _columns(terminal: TextIO) -> int:

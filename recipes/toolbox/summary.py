@@ -11,15 +11,15 @@ import numpy as np
 
 from compress.candidate import Candidate
 from recipes.toolbox.progress import counted_bar
-from targets.advice import advise
-from targets.assemble import build_report
+from targets.advice import UNTOUCHED, advise
+from targets.assemble import build_report, fp32_bytes
 from targets.bench import RUNNABLE, benchmark
 from targets.devices.local import LocalDevice
 from targets.formats.deep_compression import DeepCompressionExporter
 from targets.measurement import Measurement, Plan, Target
 from targets.render import write_all
 from targets.report import Report
-from targets.rows import About, Entry, Score
+from targets.rows import About, Baseline, Entry, Score
 
 if TYPE_CHECKING:
     from recipes.toolbox.delivery import Delivery
@@ -30,24 +30,50 @@ SMOKE = Plan(runs=10, rounds=1, warmup_s=0.1, max_s=0.2)
 
 @dataclass
 class Sizes:
-    """Bytes of the real container after each stage, for the waterfall; written in `folder`."""
+    """Bytes of the real container after each stage, for the waterfall; written in `folder`.
+
+    `found` is keyed by the digests of all steps so far: two branches of a recipe may have the same
+    stage at the same depth.
+    """
 
     folder: Path
-    found: dict[str, int] = field(default_factory=dict[str, int])
+    found: dict[tuple[str, ...], int] = field(default_factory=dict[tuple[str, ...], int])
 
     def measure(self, candidate: Candidate) -> None:
-        """Write the candidate's container aside and keep its size under its last stage's name."""
-        step = candidate.history[-1]
+        """Write the candidate's container aside and keep its size."""
         aside = self.folder / "size.dc"
         try:
             artifact = DeepCompressionExporter()(candidate, aside)
         finally:
             aside.unlink(missing_ok=True)
-        self.found[f"{len(candidate.history)}. {step.stage}"] = artifact.size_bytes
+        self.found[_steps(candidate)] = artifact.size_bytes
+
+    def of(self, candidate: Candidate) -> dict[str, int]:
+        """The sizes along the candidate's own history, by place and stage: '1. FineTune'."""
+        steps = _steps(candidate)
+        return {
+            f"{i}. {candidate.history[i - 1].stage}": self.found[steps[:i]]
+            for i in range(1, len(steps) + 1)
+            if steps[:i] in self.found
+        }
 
 
-def summarize(about: About, deliveries: Sequence[Delivery], sizes: Sizes, plan: Plan) -> Report:
-    """Benchmark every runnable file, interleaved, and gather all into a Report."""
+def _steps(candidate: Candidate) -> tuple[str, ...]:
+    return tuple(step.digest for step in candidate.history)
+
+
+def summarize(
+    about: About,
+    deliveries: Sequence[Delivery],
+    sizes: Sizes,
+    plan: Plan,
+    untouched: Candidate | None = None,
+) -> Report:
+    """Benchmark every runnable file, interleaved, and gather all into a Report.
+
+    The first delivery is the fp32 file that the others are compared with. Ratios are to the
+    weights of `untouched`, the net before any stage (default: the first delivery's).
+    """
     runnable = [d.artifact for d in deliveries if d.artifact.path.suffix in RUNNABLE]
     with counted_bar("measuring latency") as progress:
         measured = benchmark(runnable, [Target(LocalDevice())], plan, progress)
@@ -57,8 +83,8 @@ def summarize(about: About, deliveries: Sequence[Delivery], sizes: Sizes, plan: 
         about,
         candidates,
         [_entry(d, reference, measured) for d in deliveries],
-        top1_fp32=reference.top1,
-        sizes=sizes.found,
+        baseline=Baseline(fp32_bytes(untouched or reference.candidate), reference.top1),
+        sizes=sizes.of(candidates[-1]),
     )
 
 
@@ -70,12 +96,12 @@ def save(report: Report, folder: Path) -> str:
 
 def _entry(delivery: Delivery, reference: Delivery, measured: Sequence[Measurement]) -> Entry:
     own = [m for m in measured if m.sha256 == delivery.artifact.sha256]
-    dense = not delivery.candidate.encodings
+    untouched = delivery.candidate is reference.candidate
     return Entry(
         artifact=delivery.artifact,
         score=_score(delivery, reference),
         measurement=own[0] if own else None,
-        method="none" if dense else None,
+        method=UNTOUCHED if untouched else None,
     )
 
 

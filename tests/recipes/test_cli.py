@@ -84,7 +84,11 @@ def test_the_shipped_recipes_are_found() -> None:
         (("bench", "a.onnx", "--threads", "1,x"), "'x' is not a whole number"),
         (("bench", "a.onnx", "--runs", "0"), "from 1"),
         (("bench", "nowhere.onnx"), "nowhere.onnx is not there"),
-        (("bench", "a.dc"), "decode a container first"),
+        (("bench", "a.dc"), "run `edgepress decode a.dc` first"),
+        (("bench", "a.txt"), "a stock runtime loads .onnx and .tflite\n"),
+        (("decode",), "FILE"),
+        (("decode", "a.dc", "--to", "gguf"), "'gguf'"),
+        (("decode", "nowhere.dc"), "nowhere.dc does not exist"),
         (("report", "nowhere"), "nowhere is no folder"),
     ],
 )
@@ -136,6 +140,7 @@ def test_a_recipe_finds_modules_beside_it_and_its_own_net(tmp_path: Path) -> Non
         "@dataclass\nclass Plan:\n    epochs: 'int' = 1\n"
         "def net():\n    return nn.Linear(3, 2)\n"
         "def main(job):\n    print(beside_it.WORD, ModelSpec('with_a_net:net').build())\n"
+        "    job.finished = True\n"
     )
     status, out, err = edgepress("run", path, "--out", tmp_path / "out")
     assert (status, err) == (0, "")
@@ -150,6 +155,27 @@ def main(job):
     Candidate.load(lenet300_spec(), job.need_weights("a file of lenet300"))
     print("loaded")
 """
+
+
+def test_a_recipe_must_finish(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "ends_early.py"
+    recipe.write_text(RECIPE)
+    said = refused(capsys, "run", recipe, "--out", tmp_path / "out")
+    assert "recipe ends_early ended without a report; call job.finish" in said
+    sys.modules.pop("ends_early")
+
+
+def test_options_that_a_recipe_does_not_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line each, after the work: what was made without them is whole."""
+    recipe = tmp_path / "uses_data.py"
+    recipe.write_text("def main(job):\n    assert job.data\n    job.finished = True\n")
+    command = ["run", str(recipe), "--data", str(tmp_path), "--weights", "w.pt"]
+    assert cli.main([*command, "--out", str(tmp_path / "out")]) == 0
+    err = capsys.readouterr().err
+    assert err == "edgepress: recipe uses_data does not use --weights; ignored\n"
+    sys.modules.pop("uses_data")
 
 
 def hostile(path: Path, marker: Path) -> None:
@@ -174,7 +200,7 @@ def test_weights_that_are_no_weights(tmp_path: Path, capsys: pytest.CaptureFixtu
         "absent.pt": ("absent.pt do not exist",),
         "hostile.pt": ("is not a file of plain tensors",),
         "narrow.pt": ("lacks tensor 'fc1.bias'",),
-        "cut.pt": ("is not a file of plain tensors",),
+        "cut.pt": ("damaged or cut off",),
         "arrays.npz": ("is not a file of plain tensors",),
     }
     for name, words in cases.items():

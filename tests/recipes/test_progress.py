@@ -35,6 +35,20 @@ with progress.busy("under the bar"):
         time.sleep(0.2)
 print("done")
 """
+LINES = """
+import time
+from recipes.toolbox import progress
+progress._TICK_S = 0.02
+with progress.busy("first work") as now:
+    time.sleep(0.2)
+    progress.say("first result")
+    now("second work")
+    time.sleep(0.2)
+    progress.say("second result")
+    now("")
+    time.sleep(0.1)
+print("end")
+"""
 
 
 def test_silent_where_there_is_no_terminal() -> None:
@@ -45,7 +59,8 @@ def test_silent_where_there_is_no_terminal() -> None:
     assert done.stderr == ""
 
 
-def test_bars_on_a_terminal() -> None:
+def on_a_terminal(script: str, *, both: bool) -> tuple[str, str]:
+    """(what the terminal got, standard output where it is not `both` that go to the terminal)."""
     screen, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 100))
     shown: list[bytes] = []
@@ -58,9 +73,9 @@ def test_bars_on_a_terminal() -> None:
     reader = threading.Thread(target=read)
     reader.start()
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", script],
         cwd=ROOT,
-        stdout=subprocess.PIPE,
+        stdout=terminal if both else subprocess.PIPE,
         stderr=terminal,
         text=True,
         check=True,
@@ -68,8 +83,31 @@ def test_bars_on_a_terminal() -> None:
     os.close(terminal)
     reader.join(10)
     os.close(screen)
-    text = b"".join(shown).decode()
-    assert done.stdout == "done\n"
+    return b"".join(shown).decode(), done.stdout
+
+
+def test_a_line_is_printed_where_the_progress_stood() -> None:
+    text, _ = on_a_terminal(LINES, both=True)
+    for words in ("first work 00:00", "second work 00:00"):
+        assert words in text, text
+    # Each result begins on a line that was cleared, and work goes on below it.
+    assert "\r\x1b[Kfirst result\r\n" in text
+    assert "\r\x1b[Ksecond result\r\n" in text
+    before, after = text.split("first result")
+    assert "second work" not in before
+    assert "first work" not in after
+    assert text.endswith("\r\x1b[Kend\r\n")
+
+
+def test_lines_elsewhere_stay_plain() -> None:
+    text, out = on_a_terminal(LINES, both=False)
+    assert out == "first result\nsecond result\nend\n"
+    assert "result" not in text
+
+
+def test_bars_on_a_terminal() -> None:
+    text, out = on_a_terminal(SCRIPT, both=False)
+    assert out == "done\n"
     for words in (
         "scoring",
         "3 [",

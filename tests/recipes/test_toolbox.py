@@ -125,7 +125,7 @@ def test_what_a_job_needs(tmp_path: Path) -> None:
         job.need_data("with pictures")
     with pytest.raises(DataError, match="recipe r needs weights: add --weights FILE, of r"):
         job.need_weights("of r")
-    job.data = job.weights = tmp_path
+    job.give(data=tmp_path, weights=tmp_path)
     assert job.need_data("") == job.need_weights("") == tmp_path
     with pytest.raises(RecipeError, match="delivered no file"):
         job.finish(job.about("m", "d", "k", 0.1))
@@ -156,7 +156,24 @@ def test_needed_packages_are_found_without_importing(monkeypatch: pytest.MonkeyP
 
 
 def step(candidate: Candidate, name: str) -> Candidate:
-    return replace(candidate, history=(*candidate.history, Step(name, f"{name}()", 0.0)))
+    done = Step(name, f"{name}()", 0.0, digest=candidate.digest())
+    return replace(candidate, history=(*candidate.history, done))
+
+
+def test_branches_of_equal_depth_keep_their_own_sizes(tmp_path: Path) -> None:
+    """Pruned and shared from one dense net, each fine-tuned after: no size replaces another."""
+    dense = step(fresh(), "FineTune")
+    branches = [
+        step(step(mixed(dense), "ShareWeights"), "FineTune"),
+        step(step(dense, "ShareWeights"), "FineTune"),
+    ]
+    sizes = Sizes(tmp_path)
+    for candidate in (dense, *branches):
+        sizes.measure(candidate)
+    first, second = (sizes.of(branch) for branch in branches)
+    assert list(first) == list(second) == ["1. FineTune", "3. FineTune"]
+    assert first["1. FineTune"] == second["1. FineTune"]
+    assert first["3. FineTune"] < second["3. FineTune"]
 
 
 def test_sizes_are_of_real_containers(tmp_path: Path) -> None:
@@ -167,7 +184,8 @@ def test_sizes_are_of_real_containers(tmp_path: Path) -> None:
     sizes.measure(dense)
     sizes.measure(small)
     real = [DeepCompressionExporter()(c, tmp_path / "x.dc").size_bytes for c in (dense, small)]
-    assert sizes.found == {"1. FineTune": real[0], "3. FineTune": real[1]}
+    assert sizes.of(dense) == {"1. FineTune": real[0]}
+    assert sizes.of(small) == {"1. FineTune": real[0], "3. FineTune": real[1]}
     assert real[1] < real[0]
     assert list(folder.iterdir()) == []
     assert deep_compression.load(tmp_path / "x.dc", digits_plain_spec()).digest() == small.digest()

@@ -58,7 +58,7 @@ def test_each_format_is_held_against_its_own_fp32_file() -> None:
 def test_other_threads_are_no_comparison() -> None:
     two = replace(make_row("q.onnx", "int8", 9, 0.05, 0.99), threads=2)
     advice = advise(make_report(FP32, two))
-    assert advice.rejected[0].reason.startswith("no fp32 file was measured beside it")
+    assert advice.rejected[0].reason.startswith("no untouched fp32 file was measured beside it")
 
 
 def test_a_file_must_pass_on_every_target() -> None:
@@ -94,3 +94,28 @@ def test_best_of_each_format_comes_in_order() -> None:
     rows = (FP32, base, make_row("q.onnx", "int8", 9, 0.05, 0.99))
     advice = advise(make_report(*rows))
     assert [r.path for r in advice.best] == ["q.onnx", "net-fp32.tflite"]
+
+
+def test_a_factorized_net_is_fp32_but_no_reference() -> None:
+    """Faster and smaller than the untouched file, and compared with that one, not with itself."""
+    thin = replace(make_row("net-svd.onnx", "fp32", 400_000, 0.05, 0.99), method="svd")
+    for rows in ((FP32, thin), (thin, FP32)):
+        advice = advise(make_report(*rows))
+        assert advice.ship is thin
+        assert advice.reference is FP32
+        assert "no compressed file passes" not in advice.sentence
+        assert "4.00× smaller than net-fp32.onnx" in advice.sentence
+    slow = replace(make_row("net-svd.onnx", "fp32", 400_000, 0.2, 0.99), method="svd")
+    advice = advise(make_report(FP32, slow))
+    assert advice.ship is FP32
+    assert advice.rejected[0].reason == "takes 2.00× the time of net-fp32.onnx"
+    assert advise(make_report(thin)).rejected[0].reason.startswith("no untouched fp32 file")
+
+
+def test_a_smoke_run_is_told_first() -> None:
+    report = make_report()
+    smoke = replace(report, smoke=True)
+    told = advise(smoke).sentence
+    assert told == f"Smoke run, figures mean nothing: {advise(report).sentence}"
+    nothing = advise(replace(smoke, rows=())).sentence
+    assert nothing.startswith("Smoke run, figures mean nothing: Ship nothing yet")

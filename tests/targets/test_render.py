@@ -274,3 +274,44 @@ def test_wilson_interval_is_the_textbook_one() -> None:
     assert units.wilson(1.0, 10)[1] == pytest.approx(1.0)
     assert units.wilson(1.0, 10)[1] <= 1.0
     assert units.wilson(0.0, 10)[0] == 0.0
+
+
+def test_a_smoke_run_has_a_banner_everywhere() -> None:
+    report = make_report()
+    smoke = replace(report, smoke=True)
+    for render in (render_html, render_markdown):
+        assert "This was a smoke run" in render(smoke)
+        assert "smoke run" not in render(report)
+    assert 'class="smoke"' in render_html(smoke)
+    Page(render_html(smoke))
+    (row,) = [x for x in table_markdown([smoke]).splitlines() if "| dc, shared |" in x]
+    assert "| deep-compression (smoke run) |" in row
+    assert "smoke" not in table_markdown([report])
+
+
+def boxes_of_text(drawing: str) -> dict[str, svg.Box]:
+    """Where each text of a drawing lies, by its words; sizes as the drawing estimates them."""
+    found: dict[str, svg.Box] = {}
+    pattern = r'<text x="([^"]+)" y="([^"]+)" text-anchor="(\w+)"[^>]*>([^<]*)</text>'
+    for x, y, anchor, words in re.findall(pattern, drawing):
+        width = len(words) * charts.FONT * svg.CHARACTER_WIDTH
+        left = float(x) - {"start": 0, "middle": width / 2, "end": width}[anchor]
+        top = float(y) - 0.8 * charts.FONT
+        found[words] = svg.Box(left, top, left + width, float(y) + 0.25 * charts.FONT)
+    return found
+
+
+def test_the_floor_is_named_where_no_file_stands() -> None:
+    """Files that lie on the line of the least top-1, at its right end."""
+    sizes = (200_000, 180_000, 160_000, 150_000)
+    rows = [
+        make_row(f"net-{n}.{'tflite' if n % 2 else 'onnx'}", "int8", size, 1.0, 0.9869)
+        for n, size in enumerate(sizes)
+    ]
+    drawing = charts.scatter(rows, 0.9869, None)
+    assert drawing is not None
+    boxes = boxes_of_text(drawing)
+    note = boxes.pop("least allowed")
+    assert not any(note.meets(other) for other in boxes.values())
+    assert note.inside(svg.Box(0, 0, charts.WIDTH, 330))
+    assert "least allowed" not in (charts.scatter(rows, None, None) or "")

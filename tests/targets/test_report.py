@@ -21,7 +21,7 @@ from targets.artifact import Artifact, file_sha256
 from targets.assemble import build_report, git_commit, layers_of
 from targets.measurement import Measurement
 from targets.report import Report, Row, read_report, write_report
-from targets.rows import About, Entry, Score, download_bytes
+from targets.rows import About, Baseline, Entry, Score, download_bytes
 from tests.candidates import fresh, half_mask, shared
 from tests.reports import make_report, make_row, sha, unmeasured
 
@@ -235,7 +235,7 @@ def built(tmp_path: Path) -> Report:
         About("recipe", "net", "digits", "prune", seed=3),
         [dense, final],
         entries,
-        top1_fp32=0.9,
+        baseline=Baseline(4 * 1234, 0.9),
         sizes={"fp32": 4000, "PruneMagnitude": 1000},
         created=datetime(2026, 1, 31, tzinfo=UTC),
     )
@@ -246,7 +246,8 @@ def test_build_report_ties_files_candidates_and_measurements(tmp_path: Path) -> 
     base, net, container = report.rows
     assert base.params is not None
     assert base.params == net.params
-    assert base.baseline_bytes == net.baseline_bytes == 4 * base.params
+    assert base.baseline_bytes == net.baseline_bytes == 4 * 1234
+    assert {row.top1_fp32 for row in report.rows} == {0.9}
     assert base.nonzeros is not None
     assert net.nonzeros is not None
     assert net.nonzeros < base.nonzeros
@@ -299,3 +300,18 @@ def test_build_report_refuses_what_does_not_belong_together(tmp_path: Path) -> N
 def test_git_commit_is_of_our_own_tree_or_none() -> None:
     commit = git_commit()
     assert commit is None or replace(make_report(), git_commit=commit).git_commit == commit
+
+
+def test_smoke_is_an_addition_that_old_reports_lack(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write_report(replace(make_report(), smoke=True), path)
+    assert read_report(path).smoke is True
+    raw = json.loads(path.read_text())
+    assert raw["smoke"] is True
+    assert raw["schema"] == 1
+    del raw["smoke"]
+    path.write_text(json.dumps(raw))
+    assert read_report(path).smoke is False
+    path.write_text(json.dumps({**raw, "smoke": "yes"}))
+    with pytest.raises(ReportError, match="smoke: found 'yes', true or false is needed"):
+        read_report(path)

@@ -156,6 +156,51 @@ def test_integer_wrong_weight_scale_is_blamed_on_its_layer(
     assert _blamed(quantized(spec), change, tmp_path)[0] == layer
 
 
+@pytest.mark.parametrize(("spec", "layer"), FLOAT_CASES, ids=IDS)
+@pytest.mark.parametrize("steps", [0.2, -0.2])
+def test_integer_shifted_biases_are_blamed_on_the_first(
+    spec: Spec, layer: str, steps: float, tmp_path: Path
+) -> None:
+    """A fifth of a step from `layer` on: no element is more than a step off, a fifth of them is."""
+    candidate = quantized(spec)
+    names = [found.name for found in candidate.network.layers()]
+    graph = candidate.network.graph
+    shifted = set(names[names.index(layer) :])
+
+    def change(model: onnx.ModelProto) -> None:
+        for node in graph.nodes:
+            name = node.parameters.get("weight", "").removesuffix(".weight")
+            if name not in shifted:
+                continue
+            reader = graph.feeds_only(node.id)
+            grid = candidate.activations.get(node.id)
+            grid = grid or candidate.activations[reader.id if reader else node.id]
+            product = _reader_of(model, f"{name}.weight_grid_codes")
+            (source,) = [n for n in model.graph.node if product.input[2] in n.output]
+            unit = values(model, source.input[1]).astype(np.float64)
+            codes = values(model, source.input[0])
+            put(model, source.input[0], codes + np.rint(steps * grid.scale / unit).astype(np.int32))
+
+    assert _blamed(candidate, change, tmp_path)[0] == layer
+
+
+def test_few_elements_may_part_only_where_values_lie_between_two_steps() -> None:
+    """Sums of two and means often do; what has weights does not, but by its own multiplier."""
+    candidate = quantized(digits_residual_spec)
+    few = PICTURES[:4]
+    tensors = OnnxRuntime().load(written(candidate).path).tensors(few)
+    found = local_errors(candidate, tensors, few)
+    allowed = {t.module or t.operator: local.allowed for t, local in found.items()}
+    assert all(local.off <= local.allowed for local in found.values() if local.in_steps)
+    # Not the operator that rounds decides, but what it rounds: the second relu is that of the add.
+    assert [t for t, local in found.items() if local.allowed > 0.3] == [
+        TensorId("", "relu", 1),
+        TensorId("", "mean"),
+    ]
+    assert allowed["stem.2"] < 0.05
+    assert allowed["widen.2"] < 0.05
+
+
 def _reader_of(model: onnx.ModelProto, constant: str) -> onnx.NodeProto:
     dequantized = [n.output[0] for n in model.graph.node if constant in n.input]
     (node,) = [n for n in model.graph.node if set(dequantized) & set(n.input)]

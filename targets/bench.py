@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from compress.errors import DeviceError
+from compress.errors import DeviceError, MissingExtraError
 from targets import runner
 from targets.artifact import Artifact, file_sha256
 from targets.device import Completed
@@ -21,6 +21,9 @@ from targets.measurement import Measurement, Plan, Target
 
 RUNNABLE = (".onnx", ".tflite")
 """Files that a stock runtime loads. Others (containers) are decoded first and not measured."""
+
+# What to install for a runtime that the runner misses.
+_BRINGS = {"ai_edge_litert": "edgepress[litert]", "onnxruntime": "edgepress"}
 
 Progress = Callable[[int, int, str], None]
 """Called before each process with (done, total, file name), and once at the end."""
@@ -37,7 +40,7 @@ def benchmark(
     """Measure every runnable file on every target; results file by file, targets within.
 
     Raises DeviceError naming the file when the runtime cannot load or run it, or when it is no
-    longer the file that the artifact says it is.
+    longer the file that the artifact says it is; MissingExtraError where the runtime is missing.
     """
     plan = plan or Plan()
     digests = {_path(file): _digest(file) for file in files if _path(file).suffix in RUNNABLE}
@@ -108,6 +111,13 @@ def _answer(path: Path, target: Target, completed: Completed) -> dict[str, Any]:
             f"{completed.status} and no result; its last words: {last}"
         )
     fields = cast("dict[str, Any]", answer)
+    if "missing" in fields:
+        missing = str(fields["missing"])
+        wanted = _BRINGS.get(missing, missing)
+        raise MissingExtraError(
+            f"measuring {path.name} on {target.device.name} needs {missing}, which is not usable "
+            f"there ({fields['error']}); run: pip install '{wanted}'"
+        )
     if "error" in fields:
         raise DeviceError(
             f"{path.name} cannot be measured on {target.device.name}: {fields['error']}"

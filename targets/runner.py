@@ -46,6 +46,15 @@ _DEFAULTS: Mapping[str, int | float] = {
 _ORT_TYPES: Mapping[str, str] = {"float": "float32", "double": "float64"}
 
 
+class MissingRuntimeError(ImportError):
+    """The runtime of the file cannot be imported; `package` is the one to install."""
+
+    def __init__(self, package: str, reasons: Sequence[str]) -> None:
+        what = " ".join("; ".join(reasons).split())
+        super().__init__(f"{package} cannot be imported ({what}); install it")
+        self.package = package
+
+
 class Engine(NamedTuple):
     """An imported runtime: `load` opens a file; `feed` gives it input, and what to time."""
 
@@ -57,11 +66,17 @@ class Engine(NamedTuple):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure what the JSON request asks; one JSON line on stdout, {"error": ...} on failure."""
+    """Measure what the JSON request asks; one JSON line on stdout, {"error": ...} on failure.
+
+    Where the runtime itself cannot be imported, "missing" names its package.
+    """
+    answer: dict[str, Any]
     try:
         if len(arguments) != 1:
             raise ValueError("give one argument, the request as JSON")
         answer = measure(json.loads(arguments[0]))
+    except MissingRuntimeError as error:
+        answer = {"error": str(error)[:500], "missing": error.package}
     # Whatever a runtime raises on a damaged file must come back as the one line of the protocol.
     except Exception as error:
         first = (str(error).strip() or "no message").splitlines()[0]
@@ -148,7 +163,10 @@ def _times(call: Callable[[], object], runs: int, limit_s: float) -> list[int]:
 
 
 def _onnxruntime() -> Engine:
-    ort = importlib.import_module("onnxruntime")
+    try:
+        ort = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise MissingRuntimeError("onnxruntime", [str(error)]) from error
     ort.set_default_logger_severity(3)
 
     def load(path: str, threads: int) -> Any:
@@ -199,7 +217,7 @@ def _tflite_runtime() -> tuple[str, Any]:
             return package, module.Interpreter
         except (ImportError, AttributeError) as error:
             reasons.append(str(error))
-    raise ImportError(f"no runtime for .tflite: {'; '.join(reasons)}; install ai-edge-litert")
+    raise MissingRuntimeError("ai_edge_litert", reasons)
 
 
 def _is_delegated(interpreter: Any) -> bool | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compress.errors import DeviceError
+from compress.errors import DeviceError, MissingExtraError
 from compress.spec import TensorSpec
 from targets.artifact import Artifact, file_sha256
 from targets.bench import benchmark
@@ -134,6 +135,50 @@ def test_a_runner_that_fails_names_file_and_device(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r"^broken\.onnx cannot be measured on local: ") as caught:
         benchmark([broken], [Target(LocalDevice())], QUICK)
     assert "\n" not in str(caught.value)
+
+
+def without(folder: Path, *packages: str) -> LocalDevice:
+    """A device whose Python cannot import `packages`: broken twins of them come first."""
+    for package in packages:
+        (folder / package).mkdir(parents=True)
+        (folder / package / "__init__.py").write_text("raise ImportError('no such wheel')")
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{folder}" exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    return LocalDevice(python=str(python))
+
+
+def test_a_missing_runtime_is_named_with_the_pip_command(tmp_path: Path) -> None:
+    device = without(tmp_path / "d", "ai_edge_litert", "tflite_runtime", "onnxruntime")
+    lite = tmp_path / "net.tflite"
+    lite.write_bytes(b"never opened")
+    cases = {
+        lite: ("ai_edge_litert", "run: pip install 'edgepress[litert]'"),
+        write_onnx(tmp_path / "net.onnx"): ("onnxruntime", "run: pip install 'edgepress'"),
+    }
+    for file, (package, command) in cases.items():
+        with pytest.raises(MissingExtraError) as caught:
+            benchmark([file], [Target(device)], QUICK)
+        line = str(caught.value)
+        assert line.startswith(f"measuring {file.name} on local needs {package}, ")
+        assert "no such wheel" in line
+        assert line.endswith(command)
+        assert "\n" not in line
+
+
+def test_the_old_name_of_the_runtime_is_enough(tmp_path: Path) -> None:
+    """Only both missing is missing: the answer of the second is an error of the file."""
+    device = without(tmp_path / "d", "ai_edge_litert")
+    old = tmp_path / "d" / "tflite_runtime"
+    old.mkdir()
+    (old / "__init__.py").write_text("")
+    (old / "interpreter.py").write_text(
+        "def Interpreter(model_path, num_threads):\n    raise ValueError('cannot be opened')\n"
+    )
+    lite = tmp_path / "net.tflite"
+    lite.write_bytes(b"not a net")
+    with pytest.raises(DeviceError, match="cannot be measured on local: ValueError: cannot be"):
+        benchmark([lite], [Target(device)], QUICK)
 
 
 def test_a_runner_that_dies_is_told_from_one_that_answers(tmp_path: Path) -> None:

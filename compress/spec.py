@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 OWN_BUILDERS = "compress.models."
 # A file's input shape is allocated for tracing: no more than 1 GB of it.
 MAX_ELEMENTS = 1 << 28
+_WAYS = ("nearest", "bilinear", "bicubic")
+_CHANNELS = {"RGB": 3, "BGR": 3, "GREY": 1}
+# Of a picture, in pixels: more than any camera's, and a bound on hostile files.
+_LONGEST_SIDE = 1 << 20
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class Preprocess:
 
     `resize` is the length of the shorter side in pixels, or (height, width) to warp to, or None;
     `crop` the side of the centred square kept, or None. Then `(pixel * scale - mean) / std` for
-    each channel in `channel_order` ('RGB', 'BGR' or 'GREY'), pixels in 0..255.
+    each channel in `channel_order` ('RGB', 'BGR' or 'GREY'), pixels in 0..255; `mean` and `std`
+    have one number for all channels or one for each. Raises SpecError for anything else.
     """
 
     resize: int | tuple[int, int] | None = None
@@ -56,18 +62,32 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         sizes = self.resize if isinstance(self.resize, tuple) else (self.resize,)
+        counts = (1, _CHANNELS.get(str(self.channel_order), 1))
+        numbers = f"a tuple of {' or '.join(map(str, sorted({1, max(counts)})))} finite numbers"
         checks = {
-            "resize": len(sizes) in (1, 2) and all(s is None or s > 0 for s in sizes),
-            "crop": self.crop is None or self.crop > 0,
-            "interpolation": self.interpolation in ("nearest", "bilinear", "bicubic"),
-            "channel_order": self.channel_order in ("RGB", "BGR", "GREY"),
-            "scale": math.isfinite(self.scale),
-            "mean": all(math.isfinite(m) for m in self.mean),
-            "std": all(math.isfinite(s) and s > 0 for s in self.std),
+            "resize": (
+                self.resize is None or (len(sizes) in (1, 2) and all(map(_is_side, sizes))),
+                f"None, a side or (height, width), each from 1 to {_LONGEST_SIDE:,}",
+            ),
+            "crop": (
+                self.crop is None or _is_side(self.crop),
+                f"None or a side from 1 to {_LONGEST_SIDE:,}",
+            ),
+            "interpolation": (_is_one_of(self.interpolation, _WAYS), ", ".join(_WAYS)),
+            "antialias": (type(self.antialias) is bool, "True, False"),
+            "channel_order": (_is_one_of(self.channel_order, _CHANNELS), ", ".join(_CHANNELS)),
+            "scale": (_are_numbers((self.scale,)), "a finite number"),
+            "mean": (_are_numbers(self.mean) and len(self.mean) in counts, numbers),
+            "std": (
+                _are_numbers(self.std) and len(self.std) in counts and min(self.std) > 0,
+                f"{numbers} above 0",
+            ),
         }
-        for name, good in checks.items():
+        for name, (good, allowed) in checks.items():
             if not good:
-                raise SpecError(f"preprocessing has {name}={getattr(self, name)!r}")
+                value = str(getattr(self, name))[:80]
+                order = f" for {self.channel_order} pictures" if name in ("mean", "std") else ""
+                raise SpecError(f"preprocessing has {name}={value}{order}; allowed is {allowed}")
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 (N, H, W) or (N, H, W, C), channels in `channel_order` -> float32 (N, C, H, W)."""
@@ -133,7 +153,7 @@ class ModelSpec:
                 kwargs=dict(raw["kwargs"]),
                 inputs=tuple(_tensor_spec(t) for t in raw["inputs"]),
                 classes=tuple(str(c) for c in raw["classes"]),
-                preprocess=_preprocess(raw["preprocess"]),
+                preprocess=preprocess_from_dict(raw["preprocess"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise SpecError(f"model specification is damaged: {error!r}") from error
@@ -162,10 +182,25 @@ def _tensor_spec(raw: Mapping[str, Any]) -> TensorSpec:
     return TensorSpec(str(raw["name"]), shape, "float32", raw["layout"])
 
 
-def _preprocess(raw: Mapping[str, Any]) -> Preprocess:
-    values = dict(raw)
-    resize = values["resize"]
-    values["resize"] = tuple(resize) if isinstance(resize, list) else resize
-    values["mean"] = tuple(values["mean"])
-    values["std"] = tuple(values["std"])
-    return Preprocess(**values)
+def preprocess_from_dict(raw: Mapping[str, Any]) -> Preprocess:
+    """The inverse of dataclasses.asdict, as JSON gives it; SpecError for what is no Preprocess."""
+    names = {spec.name for spec in fields(Preprocess)}
+    if set(raw) != names:
+        raise SpecError(f"preprocessing has the fields {sorted(raw)}; needed are {sorted(names)}")
+    return Preprocess(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+
+
+def _is_side(value: object) -> bool:
+    return type(value) is int and 1 <= value <= _LONGEST_SIDE
+
+
+def _is_one_of(value: object, known: Collection[str]) -> bool:
+    return isinstance(value, str) and value in known
+
+
+def _are_numbers(values: object) -> bool:
+    """Whether it is a tuple of finite numbers, which JSON and float32 can hold."""
+    return isinstance(values, tuple) and all(
+        isinstance(v, int | float) and not isinstance(v, bool) and abs(v) <= _LARGEST
+        for v in cast("tuple[object, ...]", values)
+    )

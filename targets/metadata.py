@@ -7,13 +7,12 @@ equal text.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from compress.errors import DataError
-from compress.spec import Preprocess, TensorSpec
+from compress.errors import DataError, SpecError
+from compress.spec import Preprocess, TensorSpec, preprocess_from_dict
 
 if TYPE_CHECKING:
     from compress.candidate import Candidate
@@ -23,8 +22,6 @@ VERSION = 1
 # Longer than any honest text (100,000 class names of 40 letters): a hostile file stops here.
 _LONGEST = 8 << 20
 _LAYOUTS = ("NCHW", "NHWC", "NC")
-_INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
-_CHANNELS = {"RGB": 3, "BGR": 3, "GREY": 1}
 
 
 @dataclass(frozen=True)
@@ -70,9 +67,11 @@ def read_metadata(text: str) -> ArtifactMetadata:
             model=_text(raw["model"]),
             digest=_digest(raw["digest"]),
             classes=tuple(_text(name) for name in _list(raw["classes"])),
-            preprocess=_preprocess(raw["preprocess"]),
+            preprocess=preprocess_from_dict(raw["preprocess"]),
             inputs=tuple(_tensor(spec) for spec in _list(raw["inputs"])),
         )
+    except SpecError as error:
+        raise DataError(f"edgepress metadata is damaged ({error}); export the file anew") from error
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(
             f"edgepress metadata is damaged ({error!r}); export the file anew"
@@ -104,12 +103,6 @@ def _whole(value: Any) -> int:
     return value
 
 
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no finite number")
-    return float(value)
-
-
 def _choice(value: Any, allowed: tuple[str, ...]) -> Any:
     if value not in allowed:
         raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
@@ -120,28 +113,4 @@ def _tensor(raw: Mapping[str, Any]) -> TensorSpec:
     shape = tuple(_whole(size) for size in _list(raw["shape"]))
     return TensorSpec(
         _text(raw["name"]), shape, _text(raw["dtype"]), _choice(raw["layout"], _LAYOUTS)
-    )
-
-
-def _preprocess(raw: Mapping[str, Any]) -> Preprocess:
-    resize = raw["resize"]
-    if isinstance(resize, list):
-        height, width = (_whole(side) for side in cast("list[Any]", resize))
-        resize = (height, width)
-    mean = tuple(_number(value) for value in _list(raw["mean"]))
-    std = tuple(_number(value) for value in _list(raw["std"]))
-    order = _choice(raw["channel_order"], tuple(_CHANNELS))
-    if not {len(mean), len(std)} <= {1, _CHANNELS[order]} or min(std) <= 0:
-        raise ValueError(f"mean {mean} and std {std} for {order} pictures")
-    if not isinstance(raw["antialias"], bool):
-        raise TypeError(f"antialias {raw['antialias']!r} is neither true nor false")
-    return Preprocess(
-        resize=resize if resize is None or isinstance(resize, tuple) else _whole(resize),
-        crop=None if raw["crop"] is None else _whole(raw["crop"]),
-        interpolation=_choice(raw["interpolation"], _INTERPOLATIONS),
-        antialias=raw["antialias"],
-        channel_order=order,
-        scale=_number(raw["scale"]),
-        mean=mean,
-        std=std,
     )

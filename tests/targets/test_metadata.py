@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -43,6 +44,21 @@ def test_picture_nets_of_the_package() -> None:
 
 
 @pytest.mark.parametrize(
+    "changed",
+    [
+        {"channel_order": "GREY", "mean": (0.5,), "std": (2.0,)},
+        {"channel_order": "BGR", "mean": (1, 2, 3), "std": (4.0,)},
+        {"channel_order": "RGB", "mean": (-0.5,), "std": (0.1, 0.2, 0.3), "scale": -1.0},
+        {"resize": (1 << 20, 1), "crop": 1, "antialias": False},
+    ],
+)
+def test_what_a_specification_accepts_travels(changed: dict[str, Any]) -> None:
+    preprocess = Preprocess(**changed)
+    candidate = fresh(lambda: replace(lenet5_spec(), preprocess=preprocess))
+    assert read_metadata(artifact_metadata(candidate)).preprocess == preprocess
+
+
+@pytest.mark.parametrize(
     ("path", "value"),
     [
         ("digest", "0" * 63),
@@ -53,6 +69,11 @@ def test_picture_nets_of_the_package() -> None:
         ("preprocess.mean", [float("nan")]),
         ("preprocess.mean", [1.0, 2.0]),
         ("preprocess.mean", True),
+        ("preprocess.mean", [True]),
+        ("preprocess.mean", [1e39]),
+        ("preprocess.shear", 1),
+        ("preprocess", []),
+        ("preprocess", None),
         ("preprocess.std", [0.0]),
         ("preprocess.std", []),
         ("preprocess.crop", -1),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+
+from compress.errors import OutputError
 
 _SUFFIX = ".edgepress-part"
 
@@ -16,10 +19,16 @@ def atomic_path(path: Path) -> Generator[Path]:
     """Give a temporary path beside `path`; rename it to `path` if the block ends without error.
 
     For writers that want a file name. A kill leaves at most a hidden `.edgepress-part` file, which
-    `sweep` removes; `path` itself is never half written.
+    `sweep` removes; `path` itself is never half written. Raises OutputError, before the block,
+    where nothing can be written at `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_SUFFIX, dir=path.parent)
+    make_folder(path.parent)
+    try:
+        if path.is_dir():  # found out now, not by the renaming after the work
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_SUFFIX, dir=path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
     os.close(handle)
     aside = Path(name)
     try:
@@ -30,6 +39,27 @@ def atomic_path(path: Path) -> Generator[Path]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` and those above it; OutputError where a file or a right stands in the way.
+
+    So before hours of work whose result is to be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    reason = error.strerror or type(error).__name__
+    where = f" ({error.filename})" if error.filename and error.filename != str(path) else ""
+    return OutputError(
+        f"{path} cannot be written: {reason}{where}; give a file in a writable folder"
+    )
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -8,8 +8,8 @@ order of the parameters never change, and no parametrization survives.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -20,6 +20,7 @@ from torch.nn.utils import parametrize
 
 from compress.candidate import Candidate
 from compress.encoding import Encoded, Encoding, Masked
+from compress.errors import TaskError
 from compress.network import FloatArray, load_state
 
 
@@ -137,6 +138,7 @@ def constrained(candidate: Candidate) -> Generator[Constrained]:
     bound = {name: _bind(model, name, e) for name, e in sorted(candidate.encodings.items())}
     held = Constrained(model.train())
     yield held
+    _check_bound(model, bound)
     model.cpu()  # a loop may have moved it to an accelerator
     encodings = {
         name: _read(candidate.encodings[name], part, _original(model, name))
@@ -166,6 +168,20 @@ def _bind(model: nn.Module, name: str, encoding: Encoding) -> Bound:
     path, _, attribute = name.rpartition(".")
     parametrize.register_parametrization(model.get_submodule(path), attribute, part, unsafe=True)
     return part
+
+
+def _check_bound(model: nn.Module, bound: Mapping[str, Bound]) -> None:
+    """Training may change values; TaskError where it took a constrained module out."""
+    for name, part in bound.items():
+        path, _, attribute = name.rpartition(".")
+        held: object = None
+        with suppress(AttributeError):
+            held = cast("nn.ModuleDict", model.get_submodule(path).parametrizations)[attribute][0]
+        if held is not part:
+            raise TaskError(
+                f"the training loop replaced {path or 'the net'!r}, whose {attribute} is held to "
+                f"its encoding; train the modules that are there and replace none"
+            )
 
 
 def _original(model: nn.Module, name: str) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from compress.atomic import atomic_path, sweep, write_bytes, write_text
+from compress.atomic import atomic_path, make_folder, sweep, write_bytes, write_text
+from compress.errors import OutputError
 
 
 def test_a_write_makes_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -72,3 +74,43 @@ def test_sweeping_takes_only_our_own_leftovers(tmp_path: Path) -> None:
     sweep(tmp_path)
     sweep(tmp_path / "absent")
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def refused(path: Path) -> str:
+    """The one line; the block never ran."""
+    with pytest.raises(OutputError) as error, atomic_path(path):
+        pytest.fail("there is nowhere to write")
+    line = str(error.value)
+    assert str(path) in line or str(path.parent) in line
+    assert "cannot be written" in line
+    assert "; give " in line
+    assert "\n" not in line
+    return line
+
+
+def test_a_file_where_a_folder_is_needed_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    refused(tmp_path / "file" / "net.onnx")
+    refused(tmp_path / "file" / "deeper" / "net.onnx")
+    with pytest.raises(OutputError, match="file cannot be written"):
+        make_folder(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_where_a_file_is_needed_is_one_line(tmp_path: Path) -> None:
+    assert "Is a directory" in refused(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_the_right_is_one_line(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        assert "Permission denied" in refused(tmp_path / "net.onnx")
+        assert "Permission denied" in refused(tmp_path / "new" / "net.onnx")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_name_that_no_disk_takes_is_one_line(tmp_path: Path) -> None:
+    assert "name too long" in refused(tmp_path / ("x" * 300)).lower()
+    assert list(tmp_path.iterdir()) == []

@@ -20,7 +20,7 @@ from torch import nn
 from compress.candidate import ActivationQuant, Candidate, Skipped, Step
 from compress.checkpoint import load_candidate, read_weights, save_candidate
 from compress.edit import Factorized
-from compress.errors import CheckpointError, EdgepressError, SpecError
+from compress.errors import CheckpointError, EdgepressError, OutputError, SpecError
 from compress.graph import TensorId
 from compress.models.lenet import lenet300_spec
 from compress.network import TorchNetwork
@@ -93,7 +93,7 @@ def test_a_net_of_the_users_own_needs_its_specification(tmp_path: Path) -> None:
 def test_a_write_over_a_folder_leaves_it(tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "mine").write_text("x")
-    with pytest.raises(OSError, match="c"):
+    with pytest.raises(OutputError, match="c cannot be written: Is a directory"):
         save_candidate(fresh(), tmp_path / "c")
     assert [p.name for p in tmp_path.rglob("*")] == ["c", "mine"]
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrize
 
 from compress.candidate import Candidate
 from compress.constrained import Constrained, SharedWeight, constrained
 from compress.encoding import Encoded, Encoding
-from compress.errors import CheckpointError
+from compress.errors import CheckpointError, TaskError
 from tests.candidates import fresh, half_mask, int8, shared
 from tests.nets import digits_plain_spec, digits_residual_spec
 
@@ -265,3 +266,28 @@ def test_a_loop_that_changes_the_structure_is_told_so() -> None:
         constrained(encoded("mask")) as tuning,
     ):
         tuning.model.fc2 = nn.Linear(40, 11)
+
+
+@pytest.mark.parametrize("how", ["replaced", "removed", "released", "released and bound again"])
+def test_a_loop_that_takes_a_constrained_module_out_is_told(how: str) -> None:
+    """One line, and the candidate handed in stays as it was."""
+    candidate = encoded("mask")
+    before = candidate.digest()
+    with (  # noqa: PT012
+        pytest.raises(TaskError, match="replaced 'fc1', whose weight is held") as error,
+        constrained(candidate) as tuning,
+    ):
+        model = tuning.model
+        if how == "replaced":
+            model.fc1 = nn.Linear(64, 40)
+        elif how == "removed":
+            del model.fc1
+        else:
+            parametrize.remove_parametrizations(model.get_submodule("fc1"), "weight")
+        if how == "released and bound again":
+            parametrize.register_parametrization(
+                model.get_submodule("fc1"), "weight", nn.Identity()
+            )
+    assert "\n" not in str(error.value)
+    assert not tuning.results
+    assert candidate.digest() == before

@@ -36,6 +36,7 @@ class FoldBatchNorm:
     """
 
     changes: ClassVar[Literal["structure", "values"]] = "structure"
+    needs_dense: ClassVar[bool] = False  # encodings take the factor into their scale
 
     def __call__(self, candidate: Candidate, task: Task) -> StageResult:
         del task

@@ -37,6 +37,7 @@ class PruneMagnitude:
     exclude: tuple[str, ...] = ()
     scope: Literal["layer", "global"] = "layer"
     changes: ClassVar[Literal["structure", "values"]] = "values"
+    encodes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_patterns("PruneMagnitude", include=self.include, exclude=self.exclude)

@@ -50,6 +50,7 @@ class QuantizeInt8:
     per_channel: bool = True
     keep_float: tuple[str, ...] = ()
     changes: ClassVar[Literal["structure", "values"]] = "values"
+    encodes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_patterns("QuantizeInt8", keep_float=self.keep_float)

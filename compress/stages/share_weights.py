@@ -43,6 +43,7 @@ class ShareWeights:
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
     changes: ClassVar[Literal["structure", "values"]] = "values"
+    encodes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_patterns("ShareWeights", include=self.include, exclude=self.exclude)

@@ -19,7 +19,13 @@ from torch.nn.utils import parametrize
 
 from compress.candidate import Candidate, Skipped, Step
 from compress.checkpoint import load_candidate, save_candidate
-from compress.errors import CheckpointError, EncodingError, StageOrderError
+from compress.errors import (
+    CheckpointError,
+    EncodingError,
+    OutputError,
+    StageOrderError,
+    TaskError,
+)
 from compress.network import TorchNetwork
 from compress.stage import Stage, StageResult, refuse_encoded, run
 from compress.task import Predict, Task
@@ -51,6 +57,7 @@ class Shift:
 @dataclass(frozen=True)
 class Mask:
     changes: ClassVar[Literal["structure", "values"]] = "values"
+    encodes: ClassVar[bool] = True
 
     def __call__(self, candidate: Candidate, task: Task) -> StageResult:
         del task
@@ -71,7 +78,7 @@ class Lawless:
 
 def evaluate(predict: Predict) -> dict[str, Any]:
     """numpy numbers, as users' functions give."""
-    return {"top1": np.float32(predict(np.zeros((2, 1, 8, 8), np.float32)).mean()), "n": 2}
+    return {"mean": np.float32(predict(np.zeros((2, 1, 8, 8), np.float32)).mean()), "n": 2}
 
 
 TASK = Task(evaluate, "data v1")
@@ -301,6 +308,82 @@ def test_a_stage_finds_its_own_progress_after_an_interrupt_and_it_goes_in_the_en
     run(fresh(), [Scratch()], TASK, folder=tmp_path, resume=True)
     assert CALLS == ["new", "found"]
     assert [p.suffix for p in tmp_path.iterdir()] == [".safetensors"]
+
+
+@dataclass(frozen=True)
+class Restructure:
+    changes: ClassVar[Literal["structure", "values"]] = "structure"
+
+    def __call__(self, candidate: Candidate, task: Task) -> StageResult:
+        del task
+        CALLS.append(repr(self))
+        refuse_encoded(self, candidate)
+        return StageResult(candidate)
+
+
+def test_an_impossible_order_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with pytest.raises(StageOrderError, match=r"Restructure .* after Mask.*put Restructure be"):
+        run(fresh(), [Shift(1), Mask(), Shift(1), Restructure()], TASK, folder=folder)
+    assert CALLS == []
+    assert not folder.exists()
+    run(fresh(), [Shift(1), Restructure(), Mask()], TASK)
+    assert len(CALLS) == 3
+
+
+def test_a_structure_stage_on_an_encoded_candidate_is_refused_before_anything_runs() -> None:
+    with pytest.raises(StageOrderError, match=r"after an earlier run, which encodes"):
+        run(mixed(fresh()), [Shift(1), Restructure()], TASK)
+    assert CALLS == []
+
+
+def test_a_folder_that_cannot_be_one_is_told_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match="file cannot be written") as error:
+        run(fresh(), STAGES, TASK, folder=tmp_path / "file")
+    assert "\n" not in str(error.value)
+    assert CALLS == []
+
+
+NO_METRICS: dict[str, tuple[Any, str]] = {
+    "nothing": (None, "gave None; give a mapping"),
+    "a number": (0.9, "gave 0.9; give a mapping"),
+    "text": ({"top1": "0.9"}, "gave 'top1': '0.9'; give a finite number"),
+    "a list": ({"top1": [0.9, 0.8]}, "give a finite number"),
+    "an array": ({"top1": np.zeros((3, 3))}, "give a finite number"),
+    "NaN": ({"top1": float("nan")}, "give a finite number"),
+    "a name that is none": ({1: 0.9}, "by a name"),
+    "a percentage": ({"top1": 97.5}, "'top1': 97.5; top1 is a fraction in .0, 1., not a percent"),
+    "below zero": ({"top1": -0.1}, "fraction"),
+}
+
+
+@pytest.mark.parametrize("case", NO_METRICS)
+def test_wrong_metrics_are_one_line_and_the_training_is_not_lost(tmp_path: Path, case: str) -> None:
+    given, message = NO_METRICS[case]
+    with pytest.raises(TaskError, match=message) as error:
+        run(fresh(), [Shift(0.5)], replace(TASK, evaluate=lambda _: given), folder=tmp_path)
+    assert str(error.value).startswith("after Shift task.evaluate gave ")
+    assert "\n" not in str(error.value)
+    assert CALLS == ["Shift(by=0.5)"]
+    done = run(fresh(), [Shift(0.5)], TASK, folder=tmp_path, resume=True)
+    assert CALLS == ["Shift(by=0.5)"]
+    straight = run(fresh(), [Shift(0.5)], TASK, folder=tmp_path / "straight")
+    assert done.digest() == straight.digest()
+    assert done.history[0].metrics == straight.history[0].metrics != {}
+    (kept,) = tmp_path.glob("*.safetensors")
+    assert load_candidate(kept, done.spec).history == done.history
+
+
+def test_an_evaluation_that_fails_does_not_lose_the_training(tmp_path: Path) -> None:
+    def broken(_: Predict) -> dict[str, float]:
+        raise ZeroDivisionError("the user's own")
+
+    with pytest.raises(ZeroDivisionError, match="the user's own"):
+        run(fresh(), STAGES, replace(TASK, evaluate=broken), folder=tmp_path)
+    done = run(fresh(), STAGES, TASK, folder=tmp_path, resume=True)
+    assert [repr(stage) for stage in STAGES] == CALLS
+    assert all(step.metrics for step in done.history)
 
 
 KILLED = """

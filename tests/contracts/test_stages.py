@@ -20,7 +20,7 @@ from torch import nn
 import compress.stages
 from compress.candidate import Candidate
 from compress.errors import RangeError, StageOrderError, TaskError
-from compress.stage import Stage, StageResult
+from compress.stage import Stage, StageResult, check_order
 from compress.task import Task, Tuning
 from tests.contracts.walk import classes_in
 from tests.digits import digits, trained
@@ -269,6 +269,32 @@ def _must_compose(one: str, two: str, start: str) -> bool:
     """On a folded net stages of values go in any order, and folding goes always."""
     both = {STAGES[n].changes for n in (one, two)} == {"values"}  # type: ignore[attr-defined]
     return start == "folded" and (both or two == "FoldBatchNorm")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_what_a_stage_says_that_it_encodes_it_does(name: str) -> None:
+    done = first("folded", name)
+    assert isinstance(done, Candidate)
+    assert bool(done.encodings or done.activations) is getattr(STAGES[name], "encodes", False)
+
+
+@pytest.mark.parametrize("start", BASES)
+@pytest.mark.parametrize(("one", "two"), PAIRS)
+def test_what_is_refused_before_running_is_what_a_stage_refuses(
+    one: str, two: str, start: str
+) -> None:
+    """No pair that works is forbidden, and no pair of encoded values is let through to run."""
+    before = first(start, one)
+    if isinstance(before, StageOrderError):
+        return
+    pair = [example(one), example(two)]
+    if not _must_refuse(one, two):
+        check_order(base(start), pair)
+        return
+    assert isinstance(attempted(before, two), StageOrderError)
+    with pytest.raises(StageOrderError, match=f"{two} changes .* comes after {one}, ") as error:
+        check_order(base(start), pair)
+    assert "\n" not in str(error.value)
 
 
 def _must_refuse(one: str, two: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -14,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from compress.digest import digest_of
 from compress.edit import Edit, edit_to_dict, rebuild
-from compress.encoding import Encoding, encoding_arrays
+from compress.encoding import Encoding
 from compress.graph import TensorId
 from compress.laws import check_laws
 from compress.network import TorchNetwork, load_state
@@ -135,18 +135,15 @@ class Candidate:
 
     def digest(self) -> str:
         """SHA-256 over tensors, spec, edits, encodings and grids; ties a report to its files."""
-        sha = hashlib.sha256(self.spec.to_json().encode())
-        sha.update(json.dumps([edit_to_dict(e) for e in self.edits], sort_keys=True).encode())
-        for name, array in self.network.state().items():
-            _feed(sha, name, array)
-        for name, encoding in sorted(self.encodings.items()):
-            for part, array in sorted(encoding_arrays(encoding).items()):
-                _feed(sha, f"{name}/{part}", array)
-        for tensor, grid in sorted(self.activations.items()):
-            sha.update(f"{tensor}={json.dumps(asdict(grid), sort_keys=True)}".encode())
-        sha.update(json.dumps([sorted(map(str, tie)) for tie in self.ties]).encode())
-        sha.update(json.dumps(list(self.float_nodes)).encode())
-        return sha.hexdigest()
+        about = {
+            "spec": json.loads(self.spec.to_json()),
+            "edits": [edit_to_dict(edit) for edit in self.edits],
+            "activations": {str(tensor): asdict(grid) for tensor, grid in self.activations.items()},
+            "ties": [sorted(map(str, tie)) for tie in self.ties],
+            "float_nodes": list(self.float_nodes),
+        }
+        state = self.network.state()
+        return digest_of(about, ((n, array, self.encodings.get(n)) for n, array in state.items()))
 
 
 def _counted(model: nn.Module, state: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
@@ -156,8 +153,3 @@ def _counted(model: nn.Module, state: Mapping[str, NDArray[Any]]) -> Mapping[str
     """
     counters = {n: t.numpy() for n, t in model.state_dict().items() if n.endswith(_COUNTER)}
     return {**counters, **state}
-
-
-def _feed(sha: Any, name: str, array: NDArray[np.generic]) -> None:
-    sha.update(f"{name}:{array.dtype}:{array.shape}".encode())
-    sha.update(np.ascontiguousarray(array).tobytes())

@@ -176,7 +176,8 @@ def _check_bound(model: nn.Module, bound: Mapping[str, Bound]) -> None:
         path, _, attribute = name.rpartition(".")
         held: object = None
         with suppress(AttributeError):
-            held = cast("nn.ModuleDict", model.get_submodule(path).parametrizations)[attribute][0]
+            holder = cast("nn.ModuleDict", model.get_submodule(path).parametrizations)
+            held = cast("nn.ModuleList", holder[attribute])[0]
         if held is not part:
             raise TaskError(
                 f"the training loop replaced {path or 'the net'!r}, whose {attribute} is held to "

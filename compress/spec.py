@@ -157,7 +157,7 @@ class ModelSpec:
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise SpecError(f"model specification is damaged: {error!r}") from error
-        if not trusted and not _is_own(spec.builder):
+        if not trusted and not is_own(spec.builder):
             raise SpecError(
                 f"file names builder {spec.builder!r}; a file may name only builders of "
                 f"compress.models: hand the specification of your own net in (spec=...)"
@@ -165,7 +165,7 @@ class ModelSpec:
         return spec
 
 
-def _is_own(builder: str) -> bool:
+def is_own(builder: str) -> bool:
     """True for 'compress.models.<file>:<function>' with plain public names only."""
     module, _, function = builder.partition(":")
     family = module.removeprefix(OWN_BUILDERS)
@@ -187,7 +187,10 @@ def preprocess_from_dict(raw: Mapping[str, Any]) -> Preprocess:
     names = {spec.name for spec in fields(Preprocess)}
     if set(raw) != names:
         raise SpecError(f"preprocessing has the fields {sorted(raw)}; needed are {sorted(names)}")
-    return Preprocess(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+    values: dict[str, Any] = {
+        k: tuple(cast("list[Any]", v)) if isinstance(v, list) else v for k, v in raw.items()
+    }
+    return Preprocess(**values)
 
 
 def _is_side(value: object) -> bool:

@@ -6,7 +6,7 @@ Nothing is run and nothing is built: a container's tensors are decoded, a graph 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.digest import digest_of
 from compress.encoding import Encoded, Encoding, Masked
 from compress.errors import ContainerError, DataError, EdgepressError
-from compress.spec import ModelSpec
+from compress.spec import ModelSpec, is_own
 from targets.formats.dc_envelope import Container, amiss, read_container
 from targets.formats.dc_record import PLAIN, Record
 from targets.metadata import ArtifactMetadata
@@ -128,12 +129,27 @@ def plain_summary(name: str, array: NDArray[Any], file_bytes: int) -> TensorSumm
 def inspect_container(path: Path) -> Inspection:
     """A Deep Compression container, without torch."""
     container = read_container(path)
-    decoded = zip(container.records, container.decode(), strict=True)
-    tensors = tuple(_coded_summary(r, array, encoding) for r, (_, array, encoding) in decoded)
+    summaries: list[TensorSummary] = []
+
+    def seen() -> Iterator[tuple[str, NDArray[Any], Encoding | None]]:
+        """Each tensor in turn, summed up on its way into the digest: one is in memory at a time."""
+        for record, (name, array, encoding) in zip(
+            container.records, container.decode(), strict=True
+        ):
+            summaries.append(_coded_summary(record, array, encoding))
+            yield name, array, encoding
+
+    try:
+        digest = digest_of(container.about, seen())
+    except ContainerError:
+        raise
+    except (EdgepressError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise amiss(str(path), f"part 'about' is damaged: {error}") from error
+    tensors = tuple(summaries)
     size = path.stat().st_size
     # safetensors' own header: what no part accounts for.
     parts = {**container.part_bytes, "envelope": size - sum(container.part_bytes.values())}
-    about, precision = _about(container, tensors)
+    about, precision = _about(container, tensors, digest)
     return Inspection(
         path=str(path),
         format="dc",
@@ -194,13 +210,17 @@ def _form(codebook: NDArray[Any]) -> str:
     return "int8" if codebook.dtype == np.int8 else "shared"
 
 
-def _about(container: Container, tensors: tuple[TensorSummary, ...]) -> tuple[dict[str, Any], str]:
+def _about(
+    container: Container, tensors: tuple[TensorSummary, ...], digest: str
+) -> tuple[dict[str, Any], str]:
     """(what the container says of its net, its precision); ContainerError where it is damaged."""
     about = container.about
     try:
         spec = ModelSpec.from_json(json.dumps(about["spec"]), trusted=True)
         told: dict[str, Any] = {
-            "model": spec.name,
+            "model": spec.name
+            if is_own(spec.builder)
+            else f"{spec.name} (built by {spec.builder})",
             "inputs": tuple(f"{t.name} {t.dtype} {list(t.shape)} {t.layout}" for t in spec.inputs),
             "classes": list(spec.classes),
             "preprocess": asdict(spec.preprocess),
@@ -208,6 +228,7 @@ def _about(container: Container, tensors: tuple[TensorSummary, ...]) -> tuple[di
             "edits": len(about["edits"]),
             "grids": len(about["activations"]),
             "digest": str(about["digest"]),
+            "verified": _verdict(str(about["digest"]), digest),
             "graph": container.graph is not None,
         }
     except (EdgepressError, LookupError, TypeError, ValueError) as error:
@@ -215,6 +236,13 @@ def _about(container: Container, tensors: tuple[TensorSummary, ...]) -> tuple[di
             container.source, ContainerError(f"part 'about' is damaged: {error}")
         ) from error
     return told, _precision(tensors, grids=told["grids"] > 0)
+
+
+def _verdict(said: str, found: str) -> str:
+    """Whether the description and the tensors are those that the file's digest was made of."""
+    if said == found:
+        return "yes: description and tensors have this digest"
+    return f"NO: they have {found[:16]}..., so the file was changed and load refuses it"
 
 
 def _precision(tensors: tuple[TensorSummary, ...], *, grids: bool) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,38 @@ def test_a_container(container: Path, sparse: Candidate) -> None:
     assert not found.says["graph"]
 
 
+@pytest.mark.parametrize("grids", [False, True])
+def test_a_whole_container_is_verified(tmp_path: Path, grids: bool) -> None:
+    found = inspect_file(write_untraced(sparse_lenet(grids=grids), tmp_path / "c.dc"))
+    assert found.says["verified"].startswith("yes")
+
+
+CHANGES: dict[str, Callable[[Json], Json]] = {
+    "builder": lambda about: {**about, "spec": {**about["spec"], "builder": "mine.nets:other"}},
+    "classes": lambda about: {**about, "spec": {**about["spec"], "classes": ["a"] * 10}},
+    "preprocess": lambda about: {
+        **about,
+        "spec": {**about["spec"], "preprocess": {**about["spec"]["preprocess"], "mean": [0.5]}},
+    },
+    "float nodes": lambda about: {**about, "float_nodes": []},
+    "edits": lambda about: {**about, "edits": []},
+    "digest": lambda about: {**about, "digest": "0" * 64},
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_changed_description_is_seen(
+    container: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_about(container, CHANGES[what])
+    found = inspect_file(container)
+    assert found.says["verified"].startswith("NO: they have ")
+    if what == "builder":
+        assert found.says["model"] == "other (built by mine.nets:other)"
+    assert main(["inspect", str(container)]) == 0
+    assert "verified   NO: " in capsys.readouterr().out
+
+
 def test_a_container_needs_no_torch(container: Path) -> None:
     script = (
         "import sys; sys.modules['torch'] = None\n"
@@ -122,6 +155,7 @@ def test_a_container_needs_no_torch(container: Path) -> None:
     command = [sys.executable, "-c", script, str(container)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "fc2.0.weight  3 x 300" in done.stdout
+    assert "verified   yes" in done.stdout
 
 
 def test_the_table_of_a_container(container: Path, capsys: pytest.CaptureFixture[str]) -> None:

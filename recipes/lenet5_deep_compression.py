@@ -24,12 +24,12 @@ def main(job: Job) -> None:
     job.need_formats("onnx", "tflite", "dc")
     spec = lenet5_spec()
     task = picture_task(job, spec, mnist(), "mnist", shift=2)
-    dense = job.train(spec, [FineTune(job.epochs(8), 2e-3)], task)
+    dense = job.train(spec, [FineTune(job.epochs(6), 2e-3)], task)
     shared = job.compress(
         dense,
         [
             PruneMagnitude(SPARSITY),
-            FineTune(job.epochs(6), 1e-3),
+            FineTune(job.epochs(5), 1e-3),
             ShareWeights(BITS),
             FineTune(job.epochs(2), 3e-4),
         ],

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from compress.graph import TensorId
 
 FloatArray = NDArray[np.float32]
+# The input of a hard sigmoid may be hundreds of times larger than what comes out, and so may be
+# its rounding.
+_LOOSER: Mapping[str, float] = {"hardsigmoid": 100.0}
 
 
 def match_tensors(
@@ -24,9 +27,10 @@ def match_tensors(
 ) -> dict[str, TensorId]:
     """{file's tensor: candidate's tensor} for all whose sorted values agree.
 
-    Agreement is to `tolerance` times the reference's largest magnitude. Where several references
-    agree (a reshape holds its input's values) the first in `references`' order of best agreement
-    wins; such tensors share one grid. Constant references identify nothing and are passed over.
+    Agreement is to `tolerance` times the reference's largest magnitude, 100 times that for hard
+    sigmoids. Where several references agree (a reshape holds its input's values) the first in
+    `references`' order of best agreement wins; such tensors share one grid. Constant references
+    identify nothing and are passed over.
     """
     sorted_references = {
         name: np.sort(values, axis=None)
@@ -42,6 +46,7 @@ def match_tensors(
                 continue
             scale = float(np.abs(reference).max())
             error = float(np.abs(reference - own).max()) / scale
-            if error <= tolerance and error < best:
+            allowed = tolerance * _LOOSER.get(tensor.operator, 1.0)
+            if error <= allowed and error < best:
                 found[name], best = tensor, error
     return found

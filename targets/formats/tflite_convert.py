@@ -11,6 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import torch
+from torch import nn
 
 from compress.candidate import Candidate
 from compress.errors import ExportError, first_line
@@ -23,6 +24,8 @@ def float_flatbuffer(candidate: Candidate) -> bytes:
     check_folded(candidate)
     shape = (1, *candidate.spec.input_shape[1:])
     module = candidate.network.module().eval()
+    if candidate.activations:
+        _part_hard_sigmoids(module)
     example = torch.zeros(shape)
     with _quiet():
         converter = need("litert_torch", "tflite", "TFLite export")
@@ -34,6 +37,24 @@ def float_flatbuffer(candidate: Candidate) -> bytes:
         except Exception as error:  # the converter raises many types, none documented
             name, reason = candidate.spec.name, first_line(error)
             raise ExportError(f"litert_torch cannot convert {name}: {reason}") from error
+
+
+class _HardSigmoid(nn.Module):
+    """Hard sigmoid, that cannot become part of a convolution."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.clamp(x, -3.0, 3.0) / 6.0 + 0.5
+
+
+def _part_hard_sigmoids(module: nn.Module) -> None:
+    """Part hard sigmoids from the convolution before them, whose output needs its own grid.
+
+    The converter makes relu6(x + 3) / 6 of them, and the sum and relu6 part of the convolution.
+    """
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Hardsigmoid):
+                setattr(parent, name, _HardSigmoid())
 
 
 @contextmanager

@@ -35,6 +35,8 @@ MOVES_VALUES = frozenset(
     }
 )
 WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
+# The net's operators that TFLite lacks: several of its own take their place, in float.
+_IN_STEPS = frozenset({"hardsigmoid"})
 _PICTURES = 2
 
 
@@ -77,7 +79,7 @@ def plan_integers(candidate: Candidate, content: bytes, source: Source) -> Plan:
     """
     matched = _matched(candidate, content)
     grids: dict[int, ActivationQuant] = {}
-    known: set[int] = set()
+    known = _between(source, matched)
     for index, tensor in matched.items():
         known.add(index)
         if tensor in candidate.activations:
@@ -101,6 +103,23 @@ def plan_integers(candidate: Candidate, content: bytes, source: Source) -> Plan:
     for index, (name, encoding) in _integer_weights(candidate, source).items():
         names[index], weights[index] = name, encoding
     return Plan(names, grids, weights)
+
+
+def _between(source: Source, matched: Mapping[int, TensorId]) -> set[int]:
+    """The tensors inside an operator that became several: no tensors of the net, so without grid.
+
+    From the operator's output back to tensors of the net, or to a layer, which is none of it.
+    """
+    makers = {int(i): o for o in source.operators for i in o.outputs}
+    found: set[int] = set()
+    todo = [i for i, tensor in matched.items() if tensor.operator in _IN_STEPS and i in makers]
+    while todo:
+        for index in map(int, makers[todo.pop()].inputs):
+            new = index in makers and index not in matched and index not in found
+            if new and source.kind(makers[index]) not in WEIGHTED:
+                found.add(index)
+                todo.append(index)
+    return found
 
 
 def _matched(candidate: Candidate, content: bytes) -> dict[int, TensorId]:

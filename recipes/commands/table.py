@@ -18,7 +18,7 @@ def execute(arguments: argparse.Namespace) -> None:
     """Print the table, or write it into `arguments.into` between its marks."""
     table = table_markdown([read_report(path) for path in arguments.reports])
     if arguments.into is None:
-        print(table, end="")
+        print(table.rstrip("\n"))
     else:
         text = _read(arguments.into)
         write_text(arguments.into, insert(text, table, str(arguments.into)))
@@ -34,7 +34,8 @@ def insert(text: str, table: str, source: str) -> str:
             f"{source} has no place for the table; one line beginning {BEGIN!r} and, after it, "
             f"one line {END!r} are needed"
         )
-    return "".join([*lines[: begins[0] + 1], table, *lines[ends[0] :]])
+    placed = f"\n{table.strip()}\n\n"
+    return "".join([*lines[: begins[0] + 1], placed, *lines[ends[0] :]])
 
 
 def _read(path: Path) -> str:

@@ -1,0 +1,55 @@
+"""edgepress table: the table of reports, alone and inside a file; the README's own is current."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from compress.errors import OutputError
+from recipes.cli import USER_ERROR, main
+from recipes.commands.table import BEGIN, END, insert
+from targets.render import table_markdown
+from targets.report import read_report
+
+ROOT = Path(__file__).parents[2]
+RESULTS = sorted((ROOT / "recipes" / "results").glob("*.json"))
+TEXT = f"above\n{BEGIN} anything -->\nold\n{END}\nbelow\n"
+
+
+def test_the_readme_shows_the_results_as_they_are() -> None:
+    assert RESULTS
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = table_markdown([read_report(path) for path in RESULTS])
+    assert insert(text, table, "README.md") == text, "run `make results`"
+
+
+def test_the_table_replaces_what_stood_between_the_marks() -> None:
+    once = insert(TEXT, "| a |\n", "x.md")
+    assert once == f"above\n{BEGIN} anything -->\n\n| a |\n\n{END}\nbelow\n"
+    assert insert(once, "| a |", "x.md") == once
+
+
+@pytest.mark.parametrize(
+    "text", ["", BEGIN, f"{END}\n{BEGIN}\n", TEXT + TEXT], ids=["none", "no end", "turned", "two"]
+)
+def test_a_file_without_its_place_is_refused(text: str) -> None:
+    with pytest.raises(OutputError, match=r"x\.md has no place for the table"):
+        insert(text, "| a |", "x.md")
+
+
+def test_the_command_prints_or_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", *map(str, RESULTS)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("| Model |")
+    assert printed.count("\n") == 2 + sum(len(read_report(p).rows) for p in RESULTS)
+    page = tmp_path / "page.md"
+    page.write_text(TEXT)
+    assert main(["table", str(RESULTS[0]), "--into", str(page)]) == 0
+    assert "old" not in page.read_text()
+    assert page.read_text().startswith("above\n")
+
+
+def test_a_missing_page_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", str(RESULTS[0]), "--into", str(tmp_path / "none.md")]) == USER_ERROR
+    assert capsys.readouterr().err.count("\n") == 1

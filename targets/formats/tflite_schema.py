@@ -47,8 +47,9 @@ def tflite_metadata(path: Path) -> ArtifactMetadata | None:
     content = read_bytes(path, "a .tflite file")
     if content[4:8] != IDENTIFIER:
         raise DataError(f"{path} is no .tflite file: it does not say {IDENTIFIER.decode()}")
+    reader = schema()  # outside: a missing package is no damage
     try:
-        model = schema().Model.GetRootAs(content, 0)
+        model = reader.Model.GetRootAs(content, 0)
         entries = [model.Metadata(i) for i in range(model.MetadataLength())]
         own = [entry for entry in entries if entry.Name() == KEY.encode()]
         text = None if not own else model.Buffers(own[0].Buffer()).DataAsNumpy().tobytes().decode()

@@ -63,6 +63,8 @@ NOT_EXPORTED = {
     "shufflenet_v2 x0.5",
 }
 SMALL = [name for name in NETS if name.endswith(" small")]
+# Their next larger strides take 30 million and more, so these stay below: 16 and 17 million.
+LIGHTER = {"mobilenet_v3_small small", "shufflenet_v1 small"}
 
 # SHA-256 of the sorted lines "name shape" of the state_dicts of torchvision 0.28.0.
 TORCHVISION = {
@@ -92,9 +94,9 @@ def test_parameters_and_macs_are_those_of_the_paper_or_pinned(name: str) -> None
     assert counted.macs == macs
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_small_form_takes_15_to_30_million_macs(name: str) -> None:
-    assert 15e6 < NETS[name][2] < 30e6
+@pytest.mark.parametrize("name", sorted(set(SMALL) - LIGHTER))
+def test_small_form_is_near_25_million_macs(name: str) -> None:
+    assert 20e6 < NETS[name][2] < 30e6
 
 
 @pytest.mark.parametrize("name", TORCHVISION)

@@ -98,6 +98,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run.add_argument("--out", type=Path, help="output folder (default build/RECIPE)")
     run.add_argument("--data", type=Path, metavar="DIR", help="for recipes that ask for pictures")
     run.add_argument("--weights", type=Path, metavar="FILE", help="for recipes that ask for them")
+    run.add_argument("--net", metavar="NAME", help="for recipes that know several nets")
     run.add_argument("--seed", type=_seed, default=0, help="default 0")
     run.add_argument("--smoke", action="store_true", help="tiny and quick; figures mean nothing")
     again = run.add_mutually_exclusive_group()

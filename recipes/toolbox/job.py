@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Job:
     """The net before any stage: what the ratios of the report are to."""
     finished: bool = False
     _given: dict[str, Path | None] = field(default_factory=dict[str, Path | None])
+    _net: str | None = None
     _asked: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
@@ -78,13 +79,23 @@ class Job:
         self._asked.add("--weights")
         return self._given.get("--weights")
 
-    def give(self, *, data: Path | None = None, weights: Path | None = None) -> None:
+    @property
+    def net(self) -> str | None:
+        """The name given with --net; None without one."""
+        self._asked.add("--net")
+        return self._net
+
+    def give(
+        self, *, data: Path | None = None, weights: Path | None = None, net: str | None = None
+    ) -> None:
         """What the command line gives to the recipe."""
         self._given = {"--data": data, "--weights": weights}
+        self._net = net
 
     def unasked(self) -> tuple[str, ...]:
         """The options that were given and that the recipe never looked at."""
-        return tuple(o for o, path in self._given.items() if path and o not in self._asked)
+        given = {**self._given, "--net": self._net}
+        return tuple(o for o, value in given.items() if value and o not in self._asked)
 
     def epochs(self, full: int) -> int:
         """`full` epochs, or one in a smoke run."""
@@ -114,6 +125,16 @@ class Job:
         if self.weights is None:
             raise DataError(f"recipe {self.recipe} needs weights: add --weights FILE, {what}")
         return self.weights
+
+    def choose_net(self, names: Collection[str]) -> str:
+        """The one of `names` that was asked for with --net; RecipeError where it is none."""
+        if self.net not in names:
+            asked = "none" if self.net is None else repr(self.net)
+            raise RecipeError(
+                f"recipe {self.recipe} needs a net; {asked} was asked for; add --net NAME, one of "
+                f"{', '.join(names)}"
+            )
+        return self.net
 
     def train(self, spec: ModelSpec, stages: Sequence[Stage], task: Task) -> Candidate:
         """Run `stages` from the seed's random initialisation."""

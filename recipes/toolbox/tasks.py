@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 from compress.spec import ModelSpec
 from compress.task import Batch, Task
@@ -16,13 +17,10 @@ CALIBRATION = 512
 _BATCH = 64
 
 
-def picture_task(
-    job: Job, spec: ModelSpec, data: Splits, dataset: str, *, shift: int = 0, flip: bool = False
-) -> Task:
+def picture_task(job: Job, spec: ModelSpec, data: Splits, dataset: str, **settings: Any) -> Task:
     """Train on data.train, choose on data.val, score finished files on data.test.
 
-    `shift` and `flip` augment training pictures (see Trainer). Calibration pictures are the first
-    512 training pictures.
+    `settings`: fields of Trainer. Calibration pictures are the first 512 training pictures.
     """
     train, val, test = job.few(data.train), job.few(data.val), job.few(data.test)
 
@@ -33,9 +31,9 @@ def picture_task(
     return Task(
         evaluate=Classification(val.images, val.labels, spec.preprocess, "validating"),
         test=Classification(test.images, test.labels, spec.preprocess, "scoring").right,
-        finetune=Trainer(train.images, train.labels, spec.preprocess, shift=shift, flip=flip),
+        finetune=Trainer(train.images, train.labels, spec.preprocess, **settings),
         calibration=calibration,
-        fingerprint=f"{dataset} {_digest(train)} {_digest(val)} shift={shift} flip={flip}",
+        fingerprint=f"{dataset} {_digest(train)} {_digest(val)} {sorted(settings.items())}",
         seed=job.seed,
     )
 

@@ -22,9 +22,9 @@ from recipes.toolbox.tasks import picture_task
 
 # Title, specification, epochs and peak of the learning rate.
 NETS = {
-    "squeezenet": ("SqueezeNet 1.1 small", squeezenet1_1_spec(small=True), 26, 0.1),
+    "squeezenet": ("SqueezeNet 1.1 small", squeezenet1_1_spec(small=True), 24, 0.1),
     "mobilenet_v2": ("MobileNetV2 small", mobilenet_v2_spec(small=True), 30, 0.1),
-    "shufflenet_v2": ("ShuffleNetV2 small", shufflenet_v2_spec(small=True), 26, 0.1),
+    "shufflenet_v2": ("ShuffleNetV2 small", shufflenet_v2_spec(small=True), 22, 0.1),
 }
 
 

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from compress.candidate import ActivationQuant, Candidate, Skipped, Step
-from compress.checkpoint import load_candidate, read_weights, save_candidate
+from compress.checkpoint import load_candidate, read_weights, save_candidate, save_half
 from compress.edit import Factorized
 from compress.errors import CheckpointError, EdgepressError, OutputError, SpecError
 from compress.graph import TensorId
@@ -414,3 +414,30 @@ def test_a_net_with_buffers_of_every_kind_comes_back(tmp_path: Path) -> None:
     assert back.network.state()["bn1.num_batches_tracked"].dtype == np.int64
     assert back.digest() == candidate.digest()
     assert isinstance(back.network.module().get_submodule("bn1"), nn.BatchNorm2d)
+
+
+def test_weights_in_half_precision_come_back_rounded(tmp_path: Path) -> None:
+    candidate = fresh(digits_plain_spec)
+    path = tmp_path / "half.safetensors"
+    save_half(candidate, path)
+    again = Candidate.load(candidate.spec, path)
+    state, rounded = candidate.network.state(), again.network.state()
+    floats = [n for n, a in state.items() if a.dtype.kind == "f"]
+    assert any(not np.array_equal(state[n], rounded[n]) for n in floats)
+    for name in floats:
+        assert np.array_equal(state[name].astype(np.float16), rounded[name]), name
+    values = sum(state[n].size for n in floats)
+    assert 2 * values < path.stat().st_size < 2 * values + 100 * (len(floats) + 2)
+    written = path.read_bytes()
+    save_half(candidate, path)
+    assert path.read_bytes() == written
+
+
+def test_half_precision_is_refused_what_it_cannot_hold(tmp_path: Path) -> None:
+    candidate = fresh(digits_plain_spec)
+    name, weight = next(iter(candidate.network.parameters().items()))
+    huge = weight.copy()
+    huge.flat[0] = 7e4
+    with pytest.raises(CheckpointError, match=f"{name!r} holds 70000, beyond half precision"):
+        save_half(candidate.with_values({name: huge}, {}), tmp_path / "half.safetensors")
+    assert not list(tmp_path.iterdir())

@@ -154,7 +154,9 @@ def test_the_stage_that_runs_is_told(
 def test_what_was_given_and_never_looked_at(tmp_path: Path) -> None:
     job = job_in(tmp_path)
     assert job.unasked() == ()
-    job.give(data=tmp_path, weights=tmp_path)
+    job.give(data=tmp_path, weights=tmp_path, net="lenet")
+    assert job.unasked() == ("--data", "--weights", "--net")
+    assert job.net == "lenet"
     assert job.unasked() == ("--data", "--weights")
     assert job.need_data("pictures") == tmp_path
     assert job.unasked() == ("--weights",)
@@ -167,3 +169,14 @@ def test_the_untouched_net_is_the_first_that_comes_in(tmp_path: Path, task: Task
     pruned: Candidate = job.compress(net, [PruneMagnitude(0.5)], task)
     job.compress(pruned, [PruneMagnitude(0.6)], task)
     assert job.untouched is net
+
+
+def test_a_net_is_chosen_among_those_that_the_recipe_knows(tmp_path: Path) -> None:
+    job = job_in(tmp_path)
+    with pytest.raises(RecipeError, match="needs a net; none was asked for; add --net NAME, one "):
+        job.choose_net(("lenet", "resnet"))
+    job.give(net="vgg")
+    with pytest.raises(RecipeError, match=r"'vgg' was asked for; .* one of lenet, resnet"):
+        job.choose_net(("lenet", "resnet"))
+    job.give(net="resnet")
+    assert job.choose_net(("lenet", "resnet")) == "resnet"

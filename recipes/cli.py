@@ -97,6 +97,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or a path to a .py file")
     run.add_argument("--out", type=Path, help="output folder (default build/RECIPE)")
     run.add_argument("--data", type=Path, metavar="DIR", help="for recipes that ask for pictures")
+    run.add_argument("--test", type=Path, metavar="DIR", help="labelled, scored once, at the end")
     run.add_argument("--weights", type=Path, metavar="FILE", help="for recipes that ask for them")
     run.add_argument("--net", metavar="NAME", help="for recipes that know several nets")
     run.add_argument("--seed", type=_seed, default=0, help="default 0")

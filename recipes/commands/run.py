@@ -38,7 +38,7 @@ def execute(arguments: argparse.Namespace) -> None:
         resume=arguments.resume,
         overwrite=arguments.overwrite,
     )
-    job.give(data=arguments.data, weights=arguments.weights, net=arguments.net)
+    job.give(data=arguments.data, test=arguments.test, weights=arguments.weights, net=arguments.net)
     main(job)
     if not job.finished:
         raise RecipeError(

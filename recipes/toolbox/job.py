@@ -23,6 +23,8 @@ from recipes.toolbox.summary import FULL, SMOKE, Sizes, save, summarize
 from targets.rows import About
 
 _SMOKE_IMAGES = 512
+# What the line about a finished stage shows of its metrics.
+_SCORES = {"top1": "validation top-1", "agreement": "agreement with the uncompressed net"}
 
 
 @dataclass
@@ -74,6 +76,12 @@ class Job:
         return self._given.get("--data")
 
     @property
+    def test(self) -> Path | None:
+        """The pictures given with --test; None without them."""
+        self._asked.add("--test")
+        return self._given.get("--test")
+
+    @property
     def weights(self) -> Path | None:
         """The file given with --weights; None without one."""
         self._asked.add("--weights")
@@ -86,10 +94,15 @@ class Job:
         return self._net
 
     def give(
-        self, *, data: Path | None = None, weights: Path | None = None, net: str | None = None
+        self,
+        *,
+        data: Path | None = None,
+        test: Path | None = None,
+        weights: Path | None = None,
+        net: str | None = None,
     ) -> None:
         """What the command line gives to the recipe."""
-        self._given = {"--data": data, "--weights": weights}
+        self._given = {"--data": data, "--test": test, "--weights": weights}
         self._net = net
 
     def unasked(self) -> tuple[str, ...]:
@@ -119,6 +132,12 @@ class Job:
         if self.data is None:
             raise DataError(f"recipe {self.recipe} needs data: add --data DIR, {what}")
         return self.data
+
+    def need_test(self, what: str) -> Path:
+        """The pictures given with --test, or DataError saying what they must be."""
+        if self.test is None:
+            raise DataError(f"recipe {self.recipe} needs test pictures: add --test DIR, {what}")
+        return self.test
 
     def need_weights(self, what: str) -> Path:
         """The file given with --weights, or DataError saying what it must be."""
@@ -189,8 +208,11 @@ class Job:
     def _stage_done(self, candidate: Candidate) -> None:
         step = candidate.history[-1]
         self.sizes.measure(candidate)
-        top1 = step.metrics.get("top1")
-        score = "" if top1 is None else f"  validation top-1 {top1:.2%}"
+        score = "".join(
+            f"  {words} {step.metrics[name]:.2%}"
+            for name, words in _SCORES.items()
+            if name in step.metrics
+        )
         kept = step.nonzeros / max(1, step.parameters)
         why = f": {step.skipped[0].reason}" if step.skipped else ""
         idle = "" if step.touched else f"  nothing touched{why}"

@@ -71,7 +71,7 @@ class Classification:
         """
         found = [
             _ranks(outputs, self.labels[start : start + len(outputs)])
-            for start, outputs in _outputs(self.pixels, self.preprocess, predict, self.what)
+            for start, outputs in outputs_of(self.pixels, self.preprocess, predict, self.what)
         ]
         return np.concatenate(found)
 
@@ -95,7 +95,7 @@ class Agreement:
         """Agreement with `reference`, which is called here, once for each block of pictures."""
         if not len(pixels):
             raise DataError("no pictures to compare the answers on; give some")
-        found = [out.argmax(axis=1) for _, out in _outputs(pixels, preprocess, reference, what)]
+        found = [out.argmax(axis=1) for _, out in outputs_of(pixels, preprocess, reference, what)]
         return Agreement(pixels, np.concatenate(found).astype(np.int64), preprocess, what)
 
     def __call__(self, predict: Predict) -> dict[str, float]:
@@ -108,7 +108,7 @@ class Agreement:
         return Classification(self.pixels, self.answers, self.preprocess, self.what).right(predict)
 
 
-def _outputs(
+def outputs_of(
     pixels: Pixels, preprocess: Preprocess, predict: Predict, what: str
 ) -> Iterator[tuple[int, Batch]]:
     """(number of the first picture, outputs (n, classes)) for each block."""

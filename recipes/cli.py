@@ -1,4 +1,4 @@
-"""The command line: edgepress run | bench | decode | inspect | report | table.
+"""The command line: edgepress run | bench | check | classify | ...
 
 Nothing heavy is imported before a command is chosen, so --help is quick. An error of the user's is
 one line on standard error and exit code 2.
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from compress.errors import EdgepressError
+from recipes.toolbox.file_options import add_check, add_classify
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -24,10 +25,11 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and give the exit code."""
+    """Run one command and give the exit code: 0, or what the command says (check: 1)."""
     arguments = _parser().parse_args(argv)
     try:
-        importlib.import_module(f"recipes.commands.{arguments.command}").execute(arguments)
+        command = importlib.import_module(f"recipes.commands.{arguments.command}")
+        status: int | None = command.execute(arguments)
         print(end="", flush=True)  # a full pipe or disk shows here, not at exit
     except EdgepressError as error:
         return _end(str(error), USER_ERROR)
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         place = "" if error.filename is None else f" at {error.filename}"
         return _end(f"{error.strerror}{place}; make room, then --resume goes on", USER_ERROR)
-    return 0
+    return status or 0
 
 
 def _end(message: str, status: int) -> int:
@@ -84,6 +86,8 @@ def _parser() -> _Parser:
         "file", type=Path, metavar="FILE", help=".dc, .onnx, .tflite, .safetensors"
     )
     inspect.add_argument("--json", action="store_true", help="print JSON")
+    add_classify(commands, _positive)
+    add_check(commands, _positive)
     report = commands.add_parser("report", help="render report.json of a folder again")
     report.add_argument("folder", type=Path, metavar="DIR", help="a folder with report.json")
     table = commands.add_parser("table", help="one Markdown table of several reports")

@@ -10,8 +10,8 @@ from onnx import numpy_helper
 
 from compress.errors import DataError, one_line
 from targets.files import read_bytes
+from targets.formats.onnx_metadata import metadata_of
 from targets.inspection import Inspection, TensorSummary, plain_summary, says
-from targets.metadata import KEY, read_metadata
 
 
 def inspect_onnx(path: Path) -> Inspection:
@@ -35,7 +35,6 @@ def inspect_onnx(path: Path) -> Inspection:
     sizes: Counter[str] = Counter()
     for tensor in tensors:
         sizes[tensor.dtype] += tensor.file_bytes
-    text = next((str(p.value) for p in model.metadata_props if p.key == KEY), None)
     opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     return Inspection(
         path=str(path),
@@ -48,7 +47,7 @@ def inspect_onnx(path: Path) -> Inspection:
         inputs=inputs,
         outputs=outputs,
         opset=max(opsets, default=None),
-        says=says(None if text is None else read_metadata(text)),
+        says=says(metadata_of(model)),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from targets.advice import Advice, advise
 from targets.charts import scatter, waterfall
+from targets.html import html_page
 from targets.latency_chart import latencies
 from targets.page_tables import environment, files_table, layers_table, steps_table, unmeasured
 from targets.report import Report, Row
@@ -11,9 +12,6 @@ from targets.style import CSS
 from targets.svg import escape
 from targets.units import bytes_text, share_text, time_text
 from targets.words import SMOKE_BANNER, shown
-
-# Refuses scripts and every fetch, whatever a hostile report.json might smuggle in.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
 def page(report: Report) -> str:
@@ -30,14 +28,7 @@ def page(report: Report) -> str:
         unmeasured(report),
         _footer(report),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(report.recipe)} · edgepress report</title>\n"
-        f"<style>{CSS}</style>\n</head>\n<body>\n" + "\n".join(filter(None, body)) + "\n</body>\n"
-        "</html>\n"
-    )
+    return html_page(f"{report.recipe} · edgepress report", body, CSS)
 
 
 def _header(report: Report, advice: Advice) -> str:

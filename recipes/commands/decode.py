@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from compress.errors import OutputError
-from targets.formats.dc_envelope import read_container
-from targets.formats.dc_skeleton import write_onnx
+from recipes.toolbox.model_files import write_decoded
 
 
 def execute(arguments: argparse.Namespace) -> None:
@@ -15,12 +14,7 @@ def execute(arguments: argparse.Namespace) -> None:
     source: Path = arguments.file
     path: Path = arguments.out or source.with_suffix(".onnx")
     _refuse_loss(source, path, overwrite=arguments.overwrite)
-    # Read before anything else: what is no container is said at once, without torch.
-    carries_graph = read_container(source).graph is not None
-    if carries_graph:
-        write_onnx(source, path)
-    else:
-        _export(source, path)
+    write_decoded(source, path)
     print(f"{path}: {path.stat().st_size:,} bytes")
 
 
@@ -35,11 +29,3 @@ def _refuse_loss(source: Path, path: Path, *, overwrite: bool) -> None:
             f"{path} is there already; add --overwrite to replace it, or give another file with "
             f"--out"
         )
-
-
-def _export(source: Path, path: Path) -> None:
-    """By torch, for a container without its graph: its net is built and exported anew."""
-    from targets.formats.deep_compression import load
-    from targets.formats.onnx import OnnxExporter
-
-    OnnxExporter()(load(source), path)

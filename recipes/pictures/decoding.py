@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -80,3 +81,18 @@ def resize_antialiased(
     height, width = size
     resized = np.asarray(image.resize((width, height), chosen))
     return resized.reshape(height, width, pixels.shape[2])
+
+
+def thumbnail(pixels: NDArray[np.uint8], longest: int) -> tuple[str, bytes]:
+    """(media type, file) of (H, W, 3) RGB or (H, W) grey, its longer side at most `longest`.
+
+    A JPEG, antialiased; what is small already stays pixel for pixel, as PNG.
+    """
+    module = _pillow("Image")
+    image, stream = module.fromarray(pixels), io.BytesIO()
+    if max(image.size) <= longest // 2:
+        image.save(stream, "PNG", optimize=True)
+        return "image/png", stream.getvalue()
+    image.thumbnail((longest, longest), module.Resampling.LANCZOS)
+    image.save(stream, "JPEG", quality=82, optimize=True)
+    return "image/jpeg", stream.getvalue()

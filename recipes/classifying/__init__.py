@@ -1,0 +1,1 @@
+"""What a file answers on pictures, and where two files part; shown as text and as a page."""

@@ -20,6 +20,7 @@ from targets.equivalence import assert_equivalent
 from targets.formats import deep_compression
 from targets.formats.deep_compression import DeepCompressionExporter
 from targets.formats.onnx import OnnxExporter
+from targets.formats.onnx_packed import OnnxPackedExporter
 from targets.formats.tflite import TFLiteExporter
 from targets.runtimes.litert import LiteRtRuntime
 from targets.runtimes.onnxruntime import OnnxRuntime
@@ -28,8 +29,13 @@ EXPORTERS: dict[str, Exporter] = {
     "onnx": OnnxExporter(),
     "tflite": TFLiteExporter(),
     "dc": DeepCompressionExporter(),
+    "onnx-packed": OnnxPackedExporter(),
 }
-RUNTIMES: dict[str, Runtime] = {"onnx": OnnxRuntime(), "tflite": LiteRtRuntime()}
+RUNTIMES: dict[str, Runtime] = {
+    "onnx": OnnxRuntime(),
+    "onnx-packed": OnnxRuntime(),
+    "tflite": LiteRtRuntime(),
+}
 # The module that a format's exporter imports when it is called, and the extra that brings it.
 EXTRAS: dict[str, tuple[str, str]] = {"tflite": ("litert_torch", "tflite")}
 COMPARED_PICTURES = 16

@@ -12,7 +12,7 @@ from compress.atomic import write_bytes
 from compress.candidate import Candidate
 from compress.errors import RangeError
 from compress.spec import TensorSpec
-from targets.artifact import Artifact, artifact_of
+from targets.artifact import Artifact, Exporter, artifact_of
 from targets.formats.exportable import OUTPUT
 from targets.formats.onnx_graph import OPSETS, float_model
 from targets.formats.onnx_grids import find_grids
@@ -46,17 +46,30 @@ class OnnxExporter:
         Batch of one, input by the specification's name, output 'logits', both float32. Raises
         ExportError for what cannot be written as the candidate computes it.
         """
-        model = float_model(candidate, self.opset)
-        if candidate.activations:
-            grids = find_grids(candidate, model)
-            QdqWriter(candidate, grids, self.activation_type == "int8").rewrite(model)
-        entry = model.metadata_props.add()
-        entry.key, entry.value = KEY, artifact_metadata(candidate)
-        onnx.checker.check_model(model, full_check=True)
-        write_bytes(path, model.SerializeToString(deterministic=True))
-        classes = tuple(d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim)
-        own = candidate.spec.inputs[0]
-        inputs = (TensorSpec(own.name, (1, *own.shape[1:]), "float32", own.layout),)
-        layout = "NCHW" if len(classes) == 4 else "NC"
-        outputs = (TensorSpec(OUTPUT, classes, "float32", layout),)
-        return artifact_of(self, candidate, path, inputs, outputs)
+        signed = self.activation_type == "int8"
+        return write_model(self, candidate, build_model(candidate, self.opset, signed), path)
+
+
+def build_model(candidate: Candidate, opset: int, signed: bool = False) -> onnx.ModelProto:
+    """The candidate as an ONNX model with its metadata; `signed`: int8 activations, else uint8."""
+    model = float_model(candidate, opset)
+    if candidate.activations:
+        grids = find_grids(candidate, model)
+        QdqWriter(candidate, grids, signed).rewrite(model)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = KEY, artifact_metadata(candidate)
+    return model
+
+
+def write_model(
+    exporter: Exporter, candidate: Candidate, model: onnx.ModelProto, path: Path
+) -> Artifact:
+    """Check `model` and write it, whole or not at all, as `exporter`'s file of `candidate`."""
+    onnx.checker.check_model(model, full_check=True)
+    write_bytes(path, model.SerializeToString(deterministic=True))
+    classes = tuple(d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim)
+    own = candidate.spec.inputs[0]
+    inputs = (TensorSpec(own.name, (1, *own.shape[1:]), "float32", own.layout),)
+    layout = "NCHW" if len(classes) == 4 else "NC"
+    outputs = (TensorSpec(OUTPUT, classes, "float32", layout),)
+    return artifact_of(exporter, candidate, path, inputs, outputs)

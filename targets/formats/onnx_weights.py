@@ -38,7 +38,7 @@ def write_integer_weights(
         if not _is_layer(node) or node.input[0] not in grids:
             continue
         tensor = sheet.constants.get(node.input[1])
-        found = None if tensor is None else _parameter(tensor, known)
+        found = None if tensor is None else parameter_of(tensor, known)
         if found is not None:
             parameter, transposed = found
             _weight(sheet, node, parameter, known[parameter], transposed)
@@ -89,10 +89,11 @@ def _is_layer(node: onnx.NodeProto) -> bool:
     return node.op_type in ("Conv", "Gemm", "MatMul") and all(f == 1 for f in factors)
 
 
-def _parameter(tensor: onnx.TensorProto, known: Mapping[str, Encoded]) -> tuple[str, bool] | None:
+def parameter_of(tensor: onnx.TensorProto, known: Mapping[str, Encoded]) -> tuple[str, bool] | None:
     """(parameter, transposed?) whose values `tensor` holds; names break ties only."""
     values = numpy_helper.to_array(tensor)
-    for name in sorted(known, key=lambda name: name != tensor.name):
+    alike = [name for name in known if known[name].indices.size == values.size]
+    for name in sorted(alike, key=lambda name: name != tensor.name):
         decoded = known[name].decode()
         if np.array_equal(decoded, values):
             return name, False

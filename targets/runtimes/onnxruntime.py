@@ -28,7 +28,7 @@ class OnnxRuntime:
     """The engine. `optimize` False runs the graph as written, operator by operator."""
 
     name: ClassVar[str] = "onnxruntime"
-    formats: ClassVar[tuple[str, ...]] = ("onnx",)
+    formats: ClassVar[tuple[str, ...]] = ("onnx", "onnx-packed")
 
     optimize: bool = True
 
@@ -122,11 +122,13 @@ def _inner_tensors(
 
     The integers before a DequantizeLinear are shown, not the float behind it: a graph output
     there would keep the engine from fusing, and other kernels than usual would be looked at.
+    What is computed of constants alone (the weights of a packed file) is not shown.
     """
     from onnx import numpy_helper
 
     graph = model.graph
     constants = {i.name: i for i in graph.initializer}
+    fixed = {"", *constants}  # "" is an optional input that is not given
     readers: dict[str, list[str]] = {}
     for node in graph.node:
         for name in node.input:
@@ -135,9 +137,11 @@ def _inner_tensors(
     grids: dict[str, tuple[str, np.float32, int]] = {}
     ends = {value.name for value in graph.output}
     for node in graph.node:
-        if node.op_type == "DequantizeLinear":
+        if fixed.issuperset(node.input):
+            fixed.update(node.output)
+        elif node.op_type == "DequantizeLinear":
             source, scale, *rest = node.input
-            if source in constants or scale not in constants or constants[scale].dims:
+            if scale not in constants or constants[scale].dims:
                 continue
             zero = int(numpy_helper.to_array(constants[rest[0]])) if rest else 0
             grids[source] = (
@@ -146,7 +150,7 @@ def _inner_tensors(
                 zero,
             )
             names.append(source)
-        elif node.op_type not in ("QuantizeLinear", "Constant"):
+        elif node.op_type != "QuantizeLinear":
             # A tensor with one reader, which quantizes it, lives inside a fused kernel.
             fused = {"QuantizeLinear"}
             names += [n for n in node.output if n in ends or set(readers.get(n, [])) - fused]

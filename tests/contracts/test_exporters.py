@@ -40,6 +40,7 @@ RUNTIMES = {
 # By format: a runtime that runs the file, or what reads the candidate back from it.
 READS_BACK: dict[str, Callable[[Path], Candidate] | None] = {
     "onnx": None,
+    "onnx-packed": None,
     "tflite": None,
     "dc": lambda path: deep_compression.load(path, digits_residual_spec()),
 }

@@ -25,6 +25,10 @@ class CheckpointError(EdgepressError):
     """A checkpoint is missing, of another net, or not plain tensors."""
 
 
+class ModelError(EdgepressError):
+    """A model file of other tools is missing, damaged, or holds what cannot be imported."""
+
+
 class ContainerError(EdgepressError):
     """A compressed container or stream is damaged, truncated or hostile."""
 

@@ -110,8 +110,9 @@ class ModelSpec:
 
     @property
     def name(self) -> str:
-        """The builder's function name: 'lenet5'."""
-        return self.builder.rpartition(":")[2]
+        """The builder's function name: 'lenet5'; for an imported net its file's stem."""
+        function = self.builder.rpartition(":")[2]
+        return str(self.kwargs.get("name")) if function == "imported" else function
 
     @property
     def input_shape(self) -> tuple[int, ...]:

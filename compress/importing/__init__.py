@@ -1,0 +1,1 @@
+"""Nets that this project did not write: .onnx files, .pt2 programs, one's own functions."""

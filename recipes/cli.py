@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from compress.errors import EdgepressError
+from recipes.shrinking.options import add_shrink
 from recipes.toolbox.file_options import add_check, add_classify
 
 USER_ERROR = 2
@@ -70,6 +71,7 @@ def _parser() -> _Parser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
+    add_shrink(commands)
     bench = commands.add_parser("bench", help="latency, load time and memory of model files")
     bench.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".onnx or .tflite")
     bench.add_argument("--threads", type=_counts, default=(1,), help="e.g. 1,2 (default 1)")

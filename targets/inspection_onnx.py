@@ -11,7 +11,8 @@ from onnx import numpy_helper
 from compress.errors import DataError, one_line
 from targets.files import read_bytes
 from targets.formats.onnx_metadata import metadata_of
-from targets.inspection import Inspection, TensorSummary, plain_summary, says
+from targets.inspection import Inspection, TensorSummary, plain_summary, precision_of, says
+from targets.inspection_packed import packed_parts, packed_summaries
 
 
 def inspect_onnx(path: Path) -> Inspection:
@@ -20,7 +21,12 @@ def inspect_onnx(path: Path) -> Inspection:
     try:
         model = onnx.load_from_string(content)
         graph = model.graph
-        tensors = tuple(_summary(path, tensor) for tensor in graph.initializer)
+        packed = packed_parts(graph)
+        summaries = {str(t.name): _summary(path, t) for t in graph.initializer}
+        tensors = (
+            *packed_summaries(model, packed),
+            *(summary for name, summary in summaries.items() if name not in packed),
+        )
         inputs = tuple(_described(value) for value in graph.input)
         outputs = tuple(_described(value) for value in graph.output)
     except DataError:
@@ -33,14 +39,14 @@ def inspect_onnx(path: Path) -> Inspection:
         raise DataError(f"{path} is no .onnx model: it has no operators; export it anew")
     operators = Counter(str(node.op_type) for node in graph.node)
     sizes: Counter[str] = Counter()
-    for tensor in tensors:
-        sizes[tensor.dtype] += tensor.file_bytes
+    for name, summary in summaries.items():
+        sizes[packed.get(name, summary.dtype)] += summary.file_bytes
     opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     return Inspection(
         path=str(path),
-        format="onnx",
+        format="onnx-packed" if packed else "onnx",
         file_bytes=len(content),
-        precision="int8" if "DequantizeLinear" in operators else "fp32",
+        precision=precision_of(tensors, grids="DequantizeLinear" in operators),
         tensors=tensors,
         parts={**sizes, "graph": len(content) - sum(sizes.values())},
         operators=dict(operators.most_common()),

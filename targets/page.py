@@ -6,6 +6,7 @@ from targets.advice import Advice, advise
 from targets.charts import scatter, waterfall
 from targets.html import html_page
 from targets.latency_chart import latencies
+from targets.loss import fidelity_of
 from targets.page_tables import environment, files_table, layers_table, steps_table, unmeasured
 from targets.report import Report, Row
 from targets.style import CSS
@@ -48,7 +49,7 @@ def _header(report: Report, advice: Advice) -> str:
         f'<header><h1>{escape(report.recipe)}</h1><p class="where">'
         f"{escape(', '.join(models))}</p></header>\n<main>\n{banner}"
         f'<section class="verdict{"" if advice.ship else " none"}" aria-label="Advice">'
-        f'<p class="first">{escape(advice.sentence)}</p>'
+        f'<p class="first">{escape(advice.sentence)}</p>{_notes(report)}'
         f"<ul>{''.join(f'<li>{escape(p)}</li>' for p in points)}</ul>"
         f"<details open><summary>How this was chosen</summary><p>{escape(advice.rule)}</p>"
         + (f"<p>Left out:</p><ul>{rejected}</ul>" if rejected else "")
@@ -56,10 +57,15 @@ def _header(report: Report, advice: Advice) -> str:
     )
 
 
+def _notes(report: Report) -> str:
+    return "".join(f"<p>{escape(note)}</p>" for note in report.notes)
+
+
 def _summary(row: Row) -> str:
     latency = "" if row.latency_ms is None else f", {time_text(row.latency_ms.median)}"
-    top1 = "" if row.top1 is None else f", {share_text(row.top1)}"
-    return f"{row.path}, {bytes_text(row.download_bytes)}{top1}{latency}"
+    value = fidelity_of(row)
+    fidelity = "" if value is None else f", {share_text(value)}"
+    return f"{row.path}, {bytes_text(row.download_bytes)}{fidelity}{latency}"
 
 
 def _figures(advice: Advice) -> str:
@@ -68,10 +74,9 @@ def _figures(advice: Advice) -> str:
     if ship is None or reference is None or ship.latency_ms is None:
         return ""
     assert reference.latency_ms is not None
-    assert ship.top1 is not None
     figures = [
         ("Download", bytes_text(ship.download_bytes), bytes_text(reference.download_bytes)),
-        ("Top-1", share_text(ship.top1), share_text(ship.top1_fp32 or 0.0)),
+        _fidelity(ship, reference),
         ("Latency", time_text(ship.latency_ms.median), time_text(reference.latency_ms.median)),
         ("Peak memory", *(_cell_memory(r) for r in (ship, reference))),
     ]
@@ -83,20 +88,27 @@ def _figures(advice: Advice) -> str:
     return f'<dl class="figures">{boxes}</dl>'
 
 
+def _fidelity(ship: Row, reference: Row) -> tuple[str, str, str]:
+    """top-1 against the fp32 net's; without labels the agreement of both files."""
+    if ship.top1 is not None:
+        return "Top-1", share_text(ship.top1), share_text(ship.top1_fp32 or 0.0)
+    return "Agreement", shown(ship.agreement, share_text), shown(reference.agreement, share_text)
+
+
 def _cell_memory(row: Row) -> str:
     return shown(row.peak_rss_bytes, bytes_text)
 
 
 def _charts(report: Report, ship: str | None) -> str:
     known = [r.top1_fp32 for r in report.rows if r.top1_fp32 is not None]
-    floor = max(known) - report.max_drop if known else None
+    floor = max(known) - report.max_drop if known and report.budget_bytes is None else None
     left = scatter(report.rows, floor, ship)
     right = waterfall(report.sizes)
     below = latencies(report.rows, ship)
     if below is not None:
         below += latencies(report.rows, ship, narrow=True) or ""
     pair = _figure(
-        "Accuracy against size",
+        "Accuracy against size" if known else "Agreement with the original against size",
         "Up and to the left is better. Bars: 95 % intervals.",
         left,
     ) + _figure("Size by stage", "Bytes of a real file written after each stage.", right)

@@ -39,6 +39,11 @@ class Change:
         return self.before_share - self.kept_share
 
     @property
+    def tie(self) -> bool:
+        """True where the file takes both answers for equally likely: its grid holds no more."""
+        return self.kept_share == self.after_share
+
+    @property
     def verdict(self) -> Verdict | None:
         """'lost': only the reference is right; 'won': only the file; None without a label."""
         if self.label is None:

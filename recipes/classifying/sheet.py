@@ -127,26 +127,32 @@ def _figures(found: Comparison, file: Side, reference: Side) -> str:
     """Of labelled pictures: how many were lost and won, and how many are right in all."""
     if not found.labelled:
         return ""
-    right = f"{file.name}: {found.right_after}, {reference.name}: {found.right_before}"
     boxes = [
+        (
+            "Right",
+            str(found.right_after),
+            f"of {found.samples}; {reference.name}: {found.right_before}",
+        ),
         ("Lost", str(found.lost), f"right in {reference.name} only"),
         ("Won", str(found.won), f"right in {file.name} only"),
-        ("Wrong in both", str(found.count("both wrong")), f"right of {found.samples}: {right}"),
+        ("Changed, both wrong", str(found.count("both wrong")), "another wrong answer"),
     ]
     inner = "".join(
         f'<div><dt>{name}</dt><dd class="big">{value}</dd>'
         f'<dd class="than">{escape(note)}</dd></div>'
         for name, value, note in boxes
     )
-    return f'<dl class="figures three">{inner}</dl>'
+    return f'<dl class="figures">{inner}</dl>'
 
 
 def _card(change: Change, image: str, files: tuple[str, str], names: Sequence[str]) -> str:
     file, reference = files
     before, after = names[change.before], names[change.after]
+    tie = ", a tie" if change.tie else ""
     kept = (
-        f'<dd class="kept"><span>{escape(before)}</span><span>{percent(change.kept_share)}</span>'
-        f"</dd>"
+        f'<dd class="kept"><span>{escape(before)}{tie}</span>'
+        f"<span>{percent(change.kept_share)}</span>"
+        "</dd>"
     )
     foot = _TAGS.get(change.verdict or "", "")
     if change.label is not None:

@@ -5,7 +5,6 @@ from targets.style import CSS as COMMON
 CSS = (
     COMMON
     + """
-.figures.three { grid-template-columns: repeat(3, 1fr); }
 .sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(15.5rem, 1fr)); gap: 1.1rem;
   margin: 1rem 0 0; padding: 0; list-style: none; }
 .sheet li { background: var(--panel); border: 1px solid var(--rule); border-radius: 8px;
@@ -26,16 +25,13 @@ CSS = (
   margin-top: .2rem; }
 .sheet .fill { display: block; height: 100%; border-radius: 2px; background: var(--mark); }
 .sheet dd.right .fill { background: var(--accent); }
-.sheet dd.kept { color: var(--soft); font-size: .82rem; }
+.sheet dd.kept { color: var(--soft); font-size: .82rem; margin-top: .25rem; }
 .sheet .foot { display: flex; flex-wrap: wrap; gap: .2rem .5rem; align-items: baseline;
   font-size: .8rem; color: var(--soft); }
 .sheet .foot .tag { margin: 0; }
 .sheet .foot .file { overflow-wrap: anywhere; flex-basis: 100%; }
 .tag.won { background: var(--accent-soft); color: var(--accent); }
 .tag.both { background: var(--rule); color: var(--soft); }
-@media screen and (max-width: 46rem) {
-  .figures.three { grid-template-columns: 1fr; }
-}
 @media print { .sheet .frame { height: 8rem; } }
 """
 )

@@ -68,9 +68,10 @@ def change_line(change: Change, names: Sequence[str]) -> str:
     said = ""
     if change.label is not None and change.verdict is not None:
         said = f" (label: {names[change.label]}; {_WORDS[change.verdict]})"
+    tie = ", a tie" if change.tie else ""
     return (
         f"{change.name}: {before} {percent(change.before_share)} -> {after} "
-        f"{percent(change.after_share)}, {before} {percent(change.kept_share)}{said}"
+        f"{percent(change.after_share)}, {before} {percent(change.kept_share)}{tie}{said}"
     )
 
 

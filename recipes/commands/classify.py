@@ -14,6 +14,7 @@ from recipes.classifying.answers import Answers, ask
 from recipes.classifying.changes import Comparison, check_comparable, compare, names_for
 from recipes.pictures.gathering import gather
 from recipes.pictures.sources import Pictures
+from recipes.toolbox.class_names import short_names
 from recipes.toolbox.model_files import ModelFile, open_file
 
 # More changed answers than are told apart by file names alone.
@@ -35,12 +36,12 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.sheet is not None:
         from recipes.classifying.sheet import write_sheet
 
-        write_sheet(arguments.sheet, found, (file, reference), pictures, names)
+        write_sheet(arguments.sheet, found, (file, reference), pictures, short_names(names))
     if arguments.json:
         raw = _head(file, answers) | {"against": _head(reference, before)}
         print(json.dumps(raw | text.comparison_json(found, names), indent=1))
         return
-    _tell_changes(arguments.sheet, found, (file, answers), (reference, before), names)
+    _tell_changes(arguments.sheet, found, (file, answers), (reference, before), short_names(names))
 
 
 def open_both(arguments: argparse.Namespace) -> tuple[ModelFile, ModelFile | None]:
@@ -91,7 +92,7 @@ def _tell(
         )
         return
     print(text.source_text(file, answers))
-    for line in text.top_lines(answers, pictures, names, arguments.top):
+    for line in text.top_lines(answers, pictures, short_names(names), arguments.top):
         print(line)
     accuracy = text.accuracy_line(answers, pictures)
     if accuracy is not None:

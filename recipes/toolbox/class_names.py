@@ -1,8 +1,14 @@
-"""A file of class names: a .json list, or a .txt with one name a line."""
+"""A file of class names: a .txt with one name a line, or .json in the forms that are about.
+
+['tench', ...]; [['n01440764', 'tench'], ...]; {'0': 'tench', ...}, transformers' id2label; and
+{'0': ['n01440764', 'tench'], ...}, Keras' imagenet_class_index.json.
+"""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +50,30 @@ def _listed(path: Path, text: str) -> tuple[str, ...]:
         found: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: no JSON ({error}); give a list of class names") from error
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise DataError(f"{path}: no JSON list of texts; give a list of class names, class 0 first")
-    return tuple(name.strip() for name in found)
+    if isinstance(found, dict):
+        found = [found.get(str(number)) for number in range(len(found))]
+    names = [_name(entry) for entry in found] if isinstance(found, list) else [None]
+    if None in names:
+        where = f"entry {names.index(None)} is no name" if isinstance(found, list) else "no list"
+        raise DataError(
+            f"{path}: {where}; give a list of class names, class 0 first, or an object with the "
+            f'names by number, "0" first'
+        )
+    return tuple(str(name).strip() for name in names)
+
+
+def _name(entry: object) -> str | None:
+    """A text, or the text behind the class's id."""
+    if isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str):
+        entry = entry[1]
+    return entry if isinstance(entry, str) else None
+
+
+def short_names(names: Sequence[str]) -> tuple[str, ...]:
+    """ImageNet's names are lists of synonyms: the first of each, where no other class has it."""
+    firsts = [name.partition(",")[0].strip() for name in names]
+    counts = Counter(firsts)
+    return tuple(
+        first if first and counts[first] == 1 else name
+        for first, name in zip(firsts, names, strict=True)
+    )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from targets.advice_notes import notes_of, smallest
+from targets.loss import ESTIMATE, fidelity_text, is_estimated, loss_of, too_much
 from targets.report import Report, Row
-from targets.units import bytes_text, points_text, share_text, time_text, times_text
+from targets.units import bytes_text, share_text, time_text, times_text
 
 SLOWER = 1.10
 """A file may take this many times the fp32 file's median latency."""
@@ -46,9 +48,10 @@ def advise(report: Report) -> Advice:
     """Apply the rule: the smallest download among the files that are accurate and fast enough.
 
     A file passes when a stock runtime ran it on real hardware, its top-1 is at most
-    report.max_drop below the fp32 net's, and its median latency at most 1.10 times that of the
-    untouched fp32 file of the same format, device and threads (of any format, where that has
-    none). A file measured on several targets must pass on each.
+    report.max_drop below the fp32 net's (without labels: by estimate), and its median latency at
+    most 1.10 times that of the untouched fp32 file of the same format, device and threads (of any
+    format, where that has none). A file measured on several targets must pass on each. With
+    report.budget_bytes: the one that loses least among those that are small and fast enough.
     """
     passed: list[Row] = []
     rejected: list[Rejected] = []
@@ -58,19 +61,26 @@ def advise(report: Report) -> Advice:
             passed.append(rows[0])
         else:
             rejected.append(Rejected(rows[0].path, reason))
-    passed.sort(key=lambda r: (r.download_bytes, _median(r), r.path))
+    passed.sort(key=lambda r: _rank(r, report))
     ship = passed[0] if passed else None
     reference = None if ship is None else reference_of(ship, report.rows)
     return Advice(
-        sentence=(SMOKE if report.smoke else "") + _sentence(ship, reference, rejected),
+        sentence=(SMOKE if report.smoke else "") + _sentence(report, ship, reference, rejected),
         rule=_rule(report),
         ship=ship,
         reference=reference,
         runner_up=passed[1] if len(passed) > 1 else None,
         best=_first_of_each_format(passed),
         rejected=tuple(rejected),
-        notes=tuple(_notes(report, ship)),
+        notes=tuple(notes_of(report, ship)),
     )
+
+
+def _rank(row: Row, report: Report) -> tuple[float, float, float, str]:
+    """Least is best; each row has passed."""
+    loss = 0.0 if report.budget_bytes is None else loss_of(row)
+    assert loss is not None
+    return (loss, row.download_bytes, _median(row), row.path)
 
 
 def _first_of_each_format(rows: Sequence[Row]) -> tuple[Row, ...]:
@@ -111,11 +121,9 @@ def _objection(row: Row, report: Report) -> str | None:
     """Why the file does not pass with this row; None if it does."""
     if row.latency_ms is None or row.provenance != "measured":
         return row.not_measured.get("latency_ms", f"its time is {row.provenance}")
-    if row.top1 is None or row.top1_fp32 is None:
-        return "its accuracy, or the fp32 net's, was not measured"
-    drop = row.top1_fp32 - row.top1
-    if drop > report.max_drop + 1e-12:
-        return f"loses {100 * drop:.2f} points of top-1, {100 * report.max_drop:.2f} are allowed"
+    found = too_much(row, report)
+    if found is not None:
+        return found
     reference = reference_of(row, report.rows)
     if reference is None:
         return "no untouched fp32 file was measured beside it to compare its latency with"
@@ -126,56 +134,48 @@ def _objection(row: Row, report: Report) -> str | None:
 
 
 def _rule(report: Report) -> str:
+    estimated = any(is_estimated(row) for row in report.rows)
+    if report.budget_bytes is None:
+        fit = (
+            f"whose top-1 is at most {100 * report.max_drop:.2f} points below the fp32 net's"
+            f"{ESTIMATE if estimated else ''}"
+        )
+        best = "the smallest download"
+    else:
+        fit = f"that have at most {bytes_text(report.budget_bytes)}"
+        best = f"the least loss of top-1{ESTIMATE if estimated else ''}"
     return (
-        f"Among the files that a stock runtime ran on real hardware, whose top-1 is at most "
-        f"{100 * report.max_drop:.2f} points below the fp32 net's, and whose median latency is at "
-        f"most {SLOWER:.2f} times that of the untouched fp32 file of the same format, device and "
-        f"threads: the smallest download."
+        f"Among the files that a stock runtime ran on real hardware, {fit}, and whose median "
+        f"latency is at most {SLOWER:.2f} times that of the untouched fp32 file of the same "
+        f"format, device and threads: {best}."
     )
 
 
-def _sentence(ship: Row | None, reference: Row | None, rejected: Sequence[Rejected]) -> str:
+def _sentence(
+    report: Report, ship: Row | None, reference: Row | None, rejected: Sequence[Rejected]
+) -> str:
     if ship is None or reference is None:
         if not rejected:
             return "Ship nothing yet: the report has no file."
-        return f"Ship nothing yet: no file passes; {rejected[0].path}: {rejected[0].reason}."
-    assert ship.top1 is not None
-    assert ship.top1_fp32 is not None
+        least = smallest(report) if report.budget_bytes is not None else None
+        near = next((r for r in rejected if least and r.path == least.path), rejected[0])
+        return f"Ship nothing yet: no file passes; {near.path}: {near.reason}."
     size = f"the smallest download that keeps accuracy and speed, {bytes_text(ship.download_bytes)}"
-    accuracy = share_text(ship.top1)
+    if report.budget_bytes is not None:
+        size = (
+            f"the most faithful file of at most {bytes_text(report.budget_bytes)}, "
+            f"{bytes_text(ship.file_bytes)}, download {bytes_text(ship.download_bytes)}"
+        )
     if ship.sha256 == reference.sha256:
+        accuracy = fidelity_text(ship) if ship.top1 is None else f"{share_text(ship.top1)} top-1"
         return (
-            f"Ship {ship.path}: {size}, {accuracy} top-1, {time_text(_median(ship))} per image; "
+            f"Ship {ship.path}: {size}, {accuracy}, {time_text(_median(ship))} per image; "
             f"no compressed file passes."
         )
     smaller = times_text(reference.download_bytes / ship.download_bytes)
     speed = _median(reference) / _median(ship)
     faster = f"{times_text(speed)} as fast" if speed >= 1.05 or speed <= 0.95 else "as fast"
     return (
-        f"Ship {ship.path}: {size} ({smaller} smaller than {reference.path}), with {accuracy} "
-        f"top-1 ({points_text(ship.top1 - ship.top1_fp32)} points) and "
-        f"{time_text(_median(ship))} per image ({faster})."
+        f"Ship {ship.path}: {size} ({smaller} smaller than {reference.path}), with "
+        f"{fidelity_text(ship)} and {time_text(_median(ship))} per image ({faster})."
     )
-
-
-def _notes(report: Report, ship: Row | None) -> list[str]:
-    """What someone who follows the advice must know beside it."""
-    notes: list[str] = []
-    noisy = sorted({r.path for r in report.rows if r.noisy})
-    if ship is not None and noisy:
-        notes.append(
-            f"Times of {', '.join(noisy)} were noisy (interquartile range above 10 % of the "
-            f"median): measure again on a quiet machine before relying on small differences."
-        )
-    smaller = [
-        r
-        for r in report.rows
-        if r.latency_ms is None and (ship is None or r.download_bytes < ship.download_bytes)
-    ]
-    if smaller:
-        least = min(smaller, key=lambda r: r.download_bytes)
-        notes.append(
-            f"Smallest to send is {least.path} ({bytes_text(least.download_bytes)}), which was "
-            f"not run as it is: {least.not_measured.get('latency_ms', 'not measured')}."
-        )
-    return notes

@@ -64,6 +64,9 @@ def build_report(
         layers=layers_of(final),
         not_measured=tuple(f"MACs of {line}" for line in uncounted),
         smoke=about.smoke,
+        budget_bytes=about.budget_bytes,
+        scored_on=about.scored_on,
+        notes=about.notes,
     )
 
 

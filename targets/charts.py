@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from targets.loss import fidelity_of
 from targets.report import Row, SizePoint
 from targets.svg import (
     Box,
@@ -28,38 +29,44 @@ _SHAPES = {"onnx": "circle", "tflite": "square"}
 def scatter(rows: Sequence[Row], floor: float | None, ship: str | None) -> str | None:
     """top-1 (with its 95 % interval) against download size (log); None without two scored files.
 
+    Without labels it is the agreement with the original's answers.
+
     `floor` is the least top-1 that is allowed, `ship` the sha256 of the file advised.
     """
-    files = list({r.sha256: r for r in rows if r.top1 is not None and r.samples}.values())
+    files = list({r.sha256: r for r in rows if fidelity_of(r) is not None and r.samples}.values())
     files.sort(key=lambda r: r.sha256 == ship)  # drawn last, so on top
     if len(files) < 2:
         return None
     room = Box(40, 26, WIDTH - 8, 268)
     x_of = _log_scale([r.download_bytes for r in files], room.left, room.right)
-    intervals = [wilson(r.top1 or 0.0, r.samples or 1) for r in files]
+    intervals = [wilson(fidelity_of(r) or 0.0, r.samples or 1) for r in files]
     ends = [*(v for pair in intervals for v in pair), *([] if floor is None else [floor])]
     low, high = _padded(min(ends), max(ends))
 
     def y_of(share: float) -> float:
         return room.bottom - (share - low) / (high - low) * (room.bottom - room.top)
 
-    parts = _y_axis(room, low, high)
+    what = "top-1" if any(r.top1 is not None for r in files) else "agreement"
+    parts = _y_axis(room, low, high, what)
     for tick in _thin(log_ticks(*_log_span([r.download_bytes for r in files]))):
         parts.append(line(x_of(tick), room.top, x_of(tick), room.bottom, "grid"))
         parts.append(text(x_of(tick), room.bottom + 15, bytes_text(tick), "tick", "middle"))
     parts.append(text((room.left + room.right) / 2, 302, "download size (log)", "axis", "middle"))
     if floor is not None:
         parts.append(line(room.left, y_of(floor), room.right, y_of(floor), "floor"))
-    points = [(x_of(r.download_bytes), y_of(r.top1 or 0.0)) for r in files]
+    points = [(x_of(r.download_bytes), y_of(fidelity_of(r) or 0.0)) for r in files]
     for row, (x, y), (least, most) in zip(files, points, intervals, strict=True):
         style = "mark ship" if row.sha256 == ship else "mark"
         parts.append(line(x, y_of(least), x, y_of(most), "interval"))
-        words = f"{row.path}: {bytes_text(row.download_bytes)}, {share_text(row.top1 or 0.0)}"
+        words = (
+            f"{row.path}: {bytes_text(row.download_bytes)}, {share_text(fidelity_of(row) or 0.0)}"
+        )
         parts.append(marker(_SHAPES.get(row.format, "diamond"), x, y, style, words))
     parts += _labels(files, points, room, ship)
     parts.append(_key(files, floor is not None))
     description = "; ".join(
-        f"{r.path} {bytes_text(r.download_bytes)} {share_text(r.top1 or 0.0)}" for r in files
+        f"{r.path} {bytes_text(r.download_bytes)} {share_text(fidelity_of(r) or 0.0)}"
+        for r in files
     )
     return figure("Accuracy against size", description, (WIDTH, 330), parts)
 
@@ -125,7 +132,7 @@ def _key(files: Sequence[Row], floor: bool) -> str:
     return parts
 
 
-def _y_axis(room: Box, low: float, high: float) -> list[str]:
+def _y_axis(room: Box, low: float, high: float, what: str) -> list[str]:
     parts: list[str] = []
     ticks = linear_ticks(100 * low, 100 * high)
     decimals = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9)) if len(ticks) > 1 else 2
@@ -133,7 +140,7 @@ def _y_axis(room: Box, low: float, high: float) -> list[str]:
         y = room.bottom - (tick / 100 - low) / (high - low) * (room.bottom - room.top)
         parts.append(line(room.left, y, room.right, y, "grid"))
         parts.append(text(room.left - 6, y + 4, f"{tick:.{decimals}f}", "tick", "end"))
-    parts.append(text(0, 10, "top-1, %", "axis"))
+    parts.append(text(0, 10, f"{what}, %", "axis"))
     return parts
 
 

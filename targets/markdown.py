@@ -10,13 +10,13 @@ from targets.advice import advise
 from targets.report import Report, Row
 from targets.units import bytes_text, seconds_text, share_text, threads_text, time_text, times_text
 from targets.words import (
-    FILE_COLUMNS,
     MISSING,
     SMOKE_BANNER,
     STEP_COLUMNS,
     Cell,
     facts,
     file_cells,
+    file_columns,
     file_notes,
     flags,
     gaps,
@@ -47,11 +47,11 @@ def document(report: Report) -> str:
         f"# {escape(report.recipe)}",
         f"> {escape(SMOKE_BANNER)}" if report.smoke else "",
         f"**{escape(advice.sentence)}**",
-        *(escape(note) for note in notes),
+        *(escape(note) for note in (*report.notes, *notes)),
         f"How this was chosen: {escape(advice.rule)}",
         *_list(f"{r.path}: {r.reason}" for r in advice.rejected),
         "## Files",
-        escape(file_notes(report.rows)),
+        escape(file_notes(report)),
         _files(report.rows, ship),
         *_sizes(report),
         *_layers(report),
@@ -116,12 +116,13 @@ def _machine(report: Report, row: Row) -> str:
 
 
 def _files(rows: Sequence[Row], ship: str | None) -> str:
+    columns = file_columns(rows)
     return _table(
-        ("Name", *FILE_COLUMNS, "Where"),
+        ("Name", *columns, "Where"),
         (
             (
                 " ".join((row.path, *(f"({f})" for f in _marks(row, ship)))),
-                *(_cell(cell) for cell in file_cells(row)),
+                *(_cell(cell) for cell in file_cells(row, columns)),
                 where_text(row) or MISSING,
             )
             for row in rows

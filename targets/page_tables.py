@@ -9,11 +9,11 @@ from targets.report import Layer, Report, Row, StepRow
 from targets.svg import escape
 from targets.units import count_text, seconds_text
 from targets.words import (
-    FILE_COLUMNS,
     STEP_COLUMNS,
     Cell,
     facts,
     file_cells,
+    file_columns,
     file_notes,
     flags,
     gaps,
@@ -28,22 +28,23 @@ def files_table(report: Report, ship: str | None) -> str:
     """Every file on every target, the advised one (`ship`, its sha256) marked."""
     if not report.rows:
         return ""
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("Name", *FILE_COLUMNS))
-    rows = "".join(_file_row(row, ship) for row in report.rows)
+    columns = file_columns(report.rows)
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("Name", *columns))
+    rows = "".join(_file_row(row, ship, columns) for row in report.rows)
     return (
-        f"<h2>Files</h2><p>{escape(file_notes(report.rows))}</p>"
+        f"<h2>Files</h2><p>{escape(file_notes(report))}</p>"
         f'<table class="cards files"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     )
 
 
-def _file_row(row: Row, ship: str | None) -> str:
+def _file_row(row: Row, ship: str | None, columns: Sequence[str]) -> str:
     advised = row.sha256 == ship
     tags = '<span class="tag ship">ship</span>' if advised else ""
     tags += "".join(f'<span class="tag warn">{escape(flag)}</span>' for flag in flags(row))
     where = where_text(row) or row.not_measured.get("runtime", "")
     cells = "".join(
         f'<td data-of="{name}">{_cell(cell)}</td>'
-        for name, cell in zip(FILE_COLUMNS, file_cells(row), strict=True)
+        for name, cell in zip(columns, file_cells(row, columns), strict=True)
     )
     kind = ' class="ship"' if advised else ""
     name = f"{escape(row.path)}{tags}<small>{escape(where)}</small>"

@@ -20,6 +20,8 @@ from targets.device import Provenance
 from targets.schema import decode, read_json
 
 SCHEMA = 1
+# Reports from before these fields give no reason for their absence.
+_UNEXPLAINED = {"agreement", "estimated_drop", "held_out"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,26 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """top-1, in [0, 1], on labelled pictures that no choice was made on; won and lost as in Row."""
+
+    top1: float
+    top1_fp32: float
+    samples: int
+    won: int
+    lost: int
+
+    def __post_init__(self) -> None:
+        if not (0.0 <= self.top1 <= 1.0 and 0.0 <= self.top1_fp32 <= 1.0 and self.samples >= 1):
+            raise ReportError(
+                f"held_out has top1 {self.top1}, {self.top1_fp32} on {self.samples} pictures; "
+                f"0..1 on 1 or more are allowed"
+            )
+        if self.won < 0 or self.lost < 0:
+            raise ReportError(f"held_out has {self.won} won, {self.lost} lost; 0 or more")
+
+
+@dataclass(frozen=True)
 class Row:
     """One file on one target. Fields that may be None are None only with a reason given.
 
@@ -40,7 +62,11 @@ class Row:
     that the recipe began with, ratio = baseline_bytes / file_bytes. download_bytes: the file
     deflated at level 9, as an app store sends it. won and lost count test images that the file
     gets right where the fp32 net was wrong, and the reverse. `times_ms` are the raw times by
-    process. Additions to schema 1: won, lost, first_ms, rss_base_bytes, times_ms.
+    process. agreement: share of the pictures, in [0, 1], on which the file's first class is the
+    uncompressed net's. estimated_drop: the loss of top-1, in [0, 1], that those answers mean if the
+    uncompressed net's probabilities are right: the mean of p(its class) - p(the file's class).
+    Additions to schema 1: won, lost, first_ms, rss_base_bytes, times_ms; and agreement,
+    estimated_drop, held_out, which need no reason where they are None.
     """
 
     model: str
@@ -76,13 +102,17 @@ class Row:
     evaluated_sha256: str | None = None
     baseline_bytes: int | None = None
     ratio: float | None = None
+    agreement: float | None = None
+    estimated_drop: float | None = None
+    held_out: HeldOut | None = None
     not_measured: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
         _check_ranges(self)
         names = {f.name for f in fields(self)} - {"not_measured"}
         missing = {name for name in names if getattr(self, name) is None}
-        silent, wrong = missing - set(self.not_measured), set(self.not_measured) - missing
+        silent = missing - set(self.not_measured) - _UNEXPLAINED
+        wrong = set(self.not_measured) - missing
         if silent:
             raise ReportError(f"{min(silent)!r} is null without a reason in not_measured")
         if wrong:
@@ -149,9 +179,13 @@ class Layer:
 class Report:
     """One run of a recipe. max_drop: the loss of top-1, in [0, 1], that the recipe allows.
 
+    Without labels the estimated loss is held against it. budget_bytes: the most bytes that a file
+    may have; then the most faithful file within it is asked for, and max_drop says nothing.
+    scored_on: what the pictures are that top1 and agreement are of. notes: what a reader must know
+    before the figures.
     `smoke`: a tiny run, made to see that everything works; its figures mean nothing.
     Additions to schema 1: max_drop, sizes, layers, not_measured (what concerns no single row),
-    smoke (false where it is not given).
+    smoke (false where it is not given), budget_bytes, scored_on, notes.
     """
 
     recipe: str
@@ -166,6 +200,9 @@ class Report:
     layers: tuple[Layer, ...] = ()
     not_measured: tuple[str, ...] = ()
     smoke: bool = False
+    budget_bytes: int | None = None
+    scored_on: str = "test images"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.git_commit is not None and not re.fullmatch(
@@ -174,6 +211,8 @@ class Report:
             raise ReportError(f"git_commit is {self.git_commit!r}; 40 hexadecimal digits or null")
         if not 0.0 <= self.max_drop <= 1.0:
             raise ReportError(f"max_drop is {self.max_drop}; 0..1 is allowed")
+        if self.budget_bytes is not None and self.budget_bytes < 1:
+            raise ReportError(f"budget_bytes is {self.budget_bytes}; 1 or more are allowed")
 
     def to_json(self) -> str:
         """Deterministic text: sorted keys, lists of numbers on one line, ends with a newline."""
@@ -202,7 +241,7 @@ def read_report(path: Path) -> Report:
 
 def _check_ranges(row: Row) -> None:
     """Shares in [0, 1], counts and times not negative, hashes hexadecimal."""
-    for name in ("top1", "top1_fp32"):
+    for name in ("top1", "top1_fp32", "agreement", "estimated_drop"):
         value = getattr(row, name)
         if value is not None and not 0.0 <= value <= 1.0:
             raise ReportError(f"{name} is {value}; 0..1 is allowed")

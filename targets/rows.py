@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import ReportError
-from targets.report import Latency, Row
+from targets.report import HeldOut, Latency, Row
 
 if TYPE_CHECKING:
     from targets.artifact import Artifact
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class About:
     """What the whole report is about. max_drop: the loss of top-1 (in [0, 1]) that is allowed.
 
-    `smoke`: the run was a tiny one, whose figures mean nothing.
+    `smoke`: the run was a tiny one, whose figures mean nothing. The last three are the report's.
     """
 
     recipe: str
@@ -31,6 +31,9 @@ class About:
     seed: int
     max_drop: float = 0.005
     smoke: bool = False
+    budget_bytes: int | None = None
+    scored_on: str = "test images"
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,17 @@ class Score:
     """Accuracy of one file on the test data; won and lost against the fp32 net's answers.
 
     `evaluated_sha256` names the file that was scored where it is not the file itself (the .onnx
-    that a container was decoded into).
+    that a container was decoded into). `agreement` and `estimated_drop` as in Row; top1 is None
+    where the pictures have no labels.
     """
 
-    top1: float
+    top1: float | None
     samples: int
     won: int | None = None
     lost: int | None = None
     evaluated_sha256: str | None = None
+    agreement: float | None = None
+    estimated_drop: float | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class Entry:
     score: Score | None = None
     measurement: Measurement | None = None
     method: str | None = None
+    held_out: HeldOut | None = None
     reasons: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -99,6 +106,7 @@ def build_row(
         **_scored(entry.score, artifact.sha256),
         **_measured(entry.measurement, artifact.sha256),
     }
+    score = entry.score
     return Row(
         model=about.model,
         dataset=about.dataset,
@@ -110,6 +118,9 @@ def build_row(
         file_bytes=size,
         download_bytes=download_bytes(artifact.path),
         **values,
+        agreement=None if score is None else score.agreement,
+        estimated_drop=None if score is None else score.estimated_drop,
+        held_out=entry.held_out,
         not_measured=_reasons(entry, values),
     )
 
@@ -118,7 +129,9 @@ def _scored(score: Score | None, sha256: str) -> dict[str, Any]:
     if score is None:
         names = ("top1", "samples", "won", "lost", "evaluated_sha256")
         return dict.fromkeys(names)
-    return {**asdict(score), "evaluated_sha256": score.evaluated_sha256 or sha256}
+    values = {**asdict(score), "evaluated_sha256": score.evaluated_sha256 or sha256}
+    del values["agreement"], values["estimated_drop"]
+    return values
 
 
 def _measured(measurement: Measurement | None, sha256: str) -> dict[str, Any]:
@@ -173,6 +186,9 @@ def _reasons(entry: Entry, values: Mapping[str, Any]) -> dict[str, str]:
 def _reason(entry: Entry, name: str) -> str:
     if name == "instructions":
         return "instructions are counted only under an emulator"
+    unlabelled = entry.score is not None and entry.score.top1 is None
+    if unlabelled and name in ("top1", "top1_fp32", "won", "lost"):
+        return "the pictures have no labels"
     if name == "top1_fp32":
         return "the fp32 net was not scored"
     if name in ("params", "nonzeros", "macs"):

@@ -1,0 +1,119 @@
+"""The net that is asked for: opened, and how it answers before anything is done to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from compress.candidate import Candidate
+from compress.errors import DataError, ModelError
+from compress.importing.opening import opened, safe_name
+from compress.task import Predict
+from recipes.pictures.presets import named_preprocess
+from recipes.shrinking.wish import Wish
+from recipes.toolbox.class_names import read_class_names
+from targets.runtimes.onnxruntime import OnnxRuntime, OnnxSession
+
+# Of torch's own answers: few pictures at a time stay in the processor's cache.
+_BLOCK = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Net:
+    """`answer`: the untouched net's outputs, by the original file where there is one.
+
+    `notes`: what was assumed, a sentence each. `file_bytes`: of the original file, None for a
+    function.
+    """
+
+    name: str
+    candidate: Candidate
+    answer: Predict
+    notes: tuple[str, ...]
+    file_bytes: int | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of its pictures."""
+        height, width = self.candidate.spec.input_shape[2:]
+        return height, width
+
+
+def open_net(wish: Wish) -> Net:
+    """Open `wish.model`. An EdgepressError, one line, for what cannot be opened or compressed."""
+    classes = () if wish.labels is None else read_class_names(wish.labels)
+    found = opened(wish.model, weights=wish.weights, classes=classes)
+    candidate, assumed = found.candidate, found.assumed_preprocess
+    if len(candidate.spec.input_shape) != 4:
+        raise ModelError(f"{wish.model} takes {candidate.spec.input_shape}; pictures are needed")
+    if not candidate.network.layers():
+        raise ModelError(
+            f"{wish.model} has no convolution or linear layer with weights of its own; there is "
+            f"nothing to compress"
+        )
+    if wish.preprocess is not None:
+        candidate, assumed = _fed(candidate, wish.preprocess), False
+    notes = (_assumption(candidate),) if assumed else ()
+    name = name_of(wish.model)
+    if not wish.model.endswith(".onnx"):
+        return Net(name, candidate, _in_blocks(candidate.network.predict), notes)
+    path = Path(wish.model)
+    session = OnnxRuntime().load(path, torch.get_num_threads())
+    return Net(name, candidate, _whole_batches(session), notes, path.stat().st_size)
+
+
+def name_of(model: str) -> str:
+    """What files and folder are called after."""
+    function = "" if Path(model).suffix else model.rpartition(":")[2]
+    return safe_name(function or Path(model).stem)
+
+
+def _fed(candidate: Candidate, asked: str) -> Candidate:
+    """The candidate with the preprocessing that `asked` names."""
+    channels, height, width = candidate.spec.input_shape[1:]
+    if height != width and not asked.endswith(".json"):
+        raise DataError(
+            f"the net takes {width} x {height} pixels; {asked!r} is for square pictures: give "
+            f"--preprocess a .json file"
+        )
+    chosen = named_preprocess(asked, height)
+    if channels != (1 if chosen.channel_order == "GREY" else 3):
+        raise DataError(
+            f"the net takes {channels} channel(s), preprocessing {asked!r} gives "
+            f"{chosen.channel_order}; give --preprocess a .json file with channel_order "
+            f"{'GREY' if channels == 1 else 'RGB'}"
+        )
+    return replace(candidate, spec=replace(candidate.spec, preprocess=chosen))
+
+
+def _assumption(candidate: Candidate) -> str:
+    grey = candidate.spec.preprocess.channel_order == "GREY"
+    what = "grey pixels in [0, 1]" if grey else "that of most ImageNet nets (--preprocess imagenet)"
+    return (
+        f"The model does not say how its pictures are prepared; {what} was assumed. If that is "
+        f"wrong, every score here is: check, and name another with --preprocess."
+    )
+
+
+def _in_blocks(predict: Predict) -> Predict:
+    def answer(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        starts = range(0, len(batch), _BLOCK)
+        return np.concatenate([predict(batch[start : start + _BLOCK]) for start in starts])
+
+    return answer
+
+
+def _whole_batches(session: OnnxSession) -> Predict:
+    """`session.predict` for any number of pictures: the last call is filled up with black."""
+    size = session.inputs[0].shape[0]
+
+    def answer(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        missing = -len(batch) % size
+        filled = np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else batch
+        return session.predict(filled)[: len(batch)]
+
+    return answer

@@ -29,9 +29,9 @@ KINDS = (".dc", ".onnx", ".tflite", ".safetensors")
 class TensorSummary:
     """One tensor with values in the file. Fractions in [0, 1].
 
-    `form`: 'plain', 'masked', 'shared', 'int8'. `index_bits`: bits of a dense index into the
-    codebook; `gap_bits`: width of a gap; `coded_bits`: bits a kept weight takes in the file for
-    its position and code, both as Huffman words (codebook and scales apart).
+    `form`: 'plain', 'masked', 'shared', 'int8' or 'half'. `index_bits`: bits of a dense index into
+    the codebook; `gap_bits`: width of a gap; `coded_bits`: bits a kept weight takes in the file
+    for its position and code, both as Huffman words (codebook and scales apart).
     """
 
     name: str
@@ -184,7 +184,7 @@ def inspect_safetensors(path: Path) -> Inspection:
         path=str(path),
         format="safetensors",
         file_bytes=size,
-        precision=_precision(named, grids=False),
+        precision=precision_of(named, grids=False),
         tensors=named,
         parts=parts,
         says={"content": "candidate" if "edgepress" in metadata else "plain weights"},
@@ -235,7 +235,7 @@ def _about(
         raise amiss(
             container.source, ContainerError(f"part 'about' is damaged: {error}")
         ) from error
-    return told, _precision(tensors, grids=told["grids"] > 0)
+    return told, precision_of(tensors, grids=told["grids"] > 0)
 
 
 def _verdict(said: str, found: str) -> str:
@@ -245,7 +245,8 @@ def _verdict(said: str, found: str) -> str:
     return f"NO: they have {found[:16]}..., so the file was changed and load refuses it"
 
 
-def _precision(tensors: tuple[TensorSummary, ...], *, grids: bool) -> str:
+def precision_of(tensors: tuple[TensorSummary, ...], *, grids: bool) -> str:
+    """What the tensors' forms say; `grids`: activations are quantized."""
     forms = {tensor.form for tensor in tensors}
     if grids:
         return "int8"

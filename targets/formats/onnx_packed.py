@@ -7,7 +7,7 @@ every level but DISABLE_ALL: the session then holds the same dense net, with the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from compress.candidate import Candidate
-from compress.encoding import Encoded, int8_codebook
+from compress.encoding import Encoded, Encoding, int8_codebook
 from compress.errors import RangeError
 from targets.artifact import Artifact
 from targets.formats.onnx import build_model, write_model
@@ -58,20 +58,24 @@ class OnnxPackedExporter:
         """
         candidate.check()
         model = build_model(candidate, PROFILES[self.profile])
-        pack(model, candidate, nibbles=self.profile == "modern")
+        pack(model, candidate.encodings, nibbles=self.profile == "modern")
         return write_model(self, candidate, model, path)
 
 
-def pack(model: onnx.ModelProto, candidate: Candidate, nibbles: bool = False) -> None:
-    """Replace each weight of `model` by its smallest exact form, in place; names of nodes go."""
+def pack(model: onnx.ModelProto, encodings: Mapping[str, Encoding], nibbles: bool = False) -> None:
+    """Replace each weight of `model` by its smallest exact form, in place; names of nodes go.
+
+    `encodings` by parameter: what explains the weights, which are told by their values. `nibbles`:
+    tensors of 4 bits may be used, so the model's opset is 21 or later.
+    """
     graph = model.graph
     sheet = Sheet({tensor.name: tensor for tensor in graph.initializer})
     unpacker = Unpacker(sheet)
-    encodings = {n: e for n, e in candidate.encodings.items() if isinstance(e, Encoded)}
+    known = {name: e for name, e in encodings.items() if isinstance(e, Encoded)}
     # The largest first: it pays for the tables that the smaller ones then have for nothing.
     for tensor in sorted(_weights(graph), key=lambda tensor: -tensor.ByteSize()):
         values = numpy_helper.to_array(tensor)
-        found = list(forms(values, _coded(tensor, values, encodings), nibbles))
+        found = list(forms(values, _coded(tensor, values, known), nibbles))
         costs = [unpacker.cost(tensor.name, form) for form in found]
         if costs and min(costs) < embedded_bytes(tensor):
             del sheet.constants[tensor.name]

@@ -68,10 +68,10 @@ def forms(tensor: Array, coded: Coded | None, nibbles: bool = False) -> Iterator
     coded = _used(coded)
     bits = max(1, int(coded.book.size - 1).bit_length())
     flat = coded.indices.reshape(-1)
-    extras: dict[str, Array] = {"book": coded.book}
+    own = nibbles and bits == 4
+    extras: dict[str, Array] = {"book": coded.book if own else _filled(coded.book, bits)}
     if coded.scale is not None:
         extras["scale"] = coded.scale
-    own = nibbles and bits == 4
     yield from _exact(tensor, Packed(shape, {**_planes(flat, bits, shape, own), **extras}))
     kept = flat != 0
     if not kept.all():
@@ -104,6 +104,12 @@ def plane_widths(bits: int) -> tuple[int, ...]:
     if bits >= 8:
         return (8 if bits == 8 else 16,)
     return tuple(width for width in _PLANES if bits & width)
+
+
+def code_bits(parts: Mapping[str, Array]) -> int:
+    """The bits of a code; 0 for parts without codes."""
+    widths = {"nibbles": 4, **{f"codes{width}": width for width in (1, 2, 4, 8, 16)}}
+    return sum(width for part, width in widths.items() if part in parts)
 
 
 def rows(width: int) -> Bytes:
@@ -161,7 +167,16 @@ def _sparse_values(tensor: NDArray[np.float32]) -> dict[str, Array]:
     """Mask and the elements that are not +0.0 (-0.0 is kept: it has other bits)."""
     flat = np.ascontiguousarray(tensor).reshape(-1)
     kept = flat.view(np.uint32) != 0
-    return {"mask": np.packbits(kept), "values": np.concatenate([flat[:1] * 0, flat[kept]])}
+    return {
+        "mask": np.packbits(kept),
+        "values": np.concatenate([np.zeros(1, np.float32), flat[kept]]),
+    }
+
+
+def _filled(book: Array, bits: int) -> Array:
+    """A lone plane's book has all 2**bits entries, for the values of every byte are looked up."""
+    size = 1 << bits if bits in _PLANES else book.size
+    return np.concatenate([book, np.zeros(size - book.size, book.dtype)])
 
 
 def _used(coded: Coded) -> Coded:

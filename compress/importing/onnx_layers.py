@@ -95,8 +95,9 @@ def add(net: NetBuilder, op: Operator) -> Value:
     """A sum; a constant for each channel becomes the bias of the layer before."""
     for this, other in ((0, 1), (1, 0)):
         source, constant = op.inputs[this], op.inputs[other]
-        layered = isinstance(source, Value) and isinstance(constant, Constant) and op.alone[this]
-        if layered and _took_bias(net, source, _real(constant.array)):
+        if not (isinstance(source, Value) and isinstance(constant, Constant) and op.alone[this]):
+            continue
+        if _took_bias(net, source, _real(constant.array)):
             return source
     return net.call(torch.add, operand(net, op, 0), operand(net, op, 1))
 

@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.lib import format as npy
@@ -34,11 +34,21 @@ MAX_AXES = 4
 NPZ_DAMAGE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
+class PictureBlocks(Protocol):
+    """uint8 pictures, (N, H, W[, C]) for a slice or for their numbers, int64 (N,).
+
+    An array, or what reads them when they are asked for (recipes.pictures.Prepared).
+    """
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, where: slice | NDArray[np.int64], /) -> NDArray[np.uint8]: ...
+
+
 @dataclass(frozen=True)
 class Split:
     """Pictures, uint8 (N, H, W) grey or (N, H, W, 3) RGB, and their labels, int64 (N,), >= 0."""
 
-    images: NDArray[np.uint8]
+    images: PictureBlocks
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:

@@ -34,6 +34,7 @@ TOP_LEVEL = {
 # Slow to import or an extra: one file each knows them, lazily, and says what to install.
 HEAVY = (
     "PIL",
+    "accelerate",
     "ai_edge_litert",
     "ai_edge_quantizer",
     "litert_torch",

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from compress.errors import RecipeError
+from recipes.toolbox.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from recipes.toolbox.job import Job
@@ -27,10 +28,11 @@ def execute(arguments: argparse.Namespace) -> None:
     # Before torch is imported. Its threads would wait for each other spinning, and where another
     # process wants the cores too a training step of 13 ms takes 500 ms so, 90 ms asleep.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     name, main = find_recipe(arguments.recipe)
-    from recipes.toolbox.job import Job
+    from recipes.toolbox.team_job import one_voice, open_job
 
-    job = Job.open(
+    job = open_job(
         name,
         arguments.out or Path("build") / name,
         seed=arguments.seed,
@@ -39,7 +41,8 @@ def execute(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
     )
     job.give(data=arguments.data, test=arguments.test, weights=arguments.weights, net=arguments.net)
-    main(job)
+    with one_voice():
+        main(job)
     if not job.finished:
         raise RecipeError(
             f"recipe {name} ended without a report; call job.finish(job.about(...)) last in main"

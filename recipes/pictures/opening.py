@@ -59,17 +59,18 @@ def open_pictures(path: Path, classes: Sequence[str] = ()) -> Pictures:
     raise DataError(f"{path}: not pictures that can be read; give {_KINDS}")
 
 
-def open_splits(folder: Path, spec: ModelSpec) -> Splits:
+def open_splits(folder: Path, spec: ModelSpec, *, lazy: bool = False) -> Splits:
     """`train`, `val` and `test` of `folder`, prepared for the net and held in memory.
 
-    Each is a folder or a .npz file that `open_pictures` takes, with labels. Raises DataError where
-    one is missing, unlabelled, or larger than 4 GiB when decoded.
+    With `lazy` each picture is read when it is needed, every time. Each split is a folder or a
+    .npz file that `open_pictures` takes, with labels. Raises DataError where one is missing,
+    unlabelled, or, to be held in memory, larger than 4 GiB when decoded.
     """
-    train, val, test = (_split(folder, part, spec) for part in ("train", "val", "test"))
+    train, val, test = (_split(folder, part, spec, lazy) for part in ("train", "val", "test"))
     return Splits(train, val, test)
 
 
-def _split(folder: Path, part: str, spec: ModelSpec) -> Split:
+def _split(folder: Path, part: str, spec: ModelSpec, lazy: bool) -> Split:
     found = [p for p in (folder / part, folder / f"{part}.npz") if p.exists()]
     if len(found) != 1:
         raise DataError(
@@ -79,9 +80,14 @@ def _split(folder: Path, part: str, spec: ModelSpec) -> Split:
     labels = need_labels(pictures, "training")
     *_, height, width = spec.input_shape
     prepared = Prepared(pictures, spec.preprocess, (height, width))
+    if lazy:
+        return Split(prepared, labels)
     claimed = math.prod(spec.input_shape[1:]) * len(pictures)
     if claimed > MAX_BYTES:
-        raise DataError(f"{found[0]}: {claimed} bytes decoded, at most {MAX_BYTES} fit; give fewer")
+        raise DataError(
+            f"{found[0]}: {claimed} bytes decoded, at most {MAX_BYTES} fit; give fewer, "
+            f"or read them lazily: open_splits(..., lazy=True)"
+        )
     return Split(prepared[:], labels)
 
 

@@ -80,8 +80,9 @@ def _centre(pixels: NDArray[np.uint8], side: int, name: str) -> NDArray[np.uint8
 class Prepared:
     """Pictures as an array that is made when it is sliced: `prepared[a:b]` is uint8 (N, H, W, C).
 
-    Nothing is kept: memory is that of the slice; `prepared[:]` holds them all. `size`: the (H, W)
-    that the net takes; without it the first picture of each slice decides for the others.
+    So it is for an array of picture numbers, in their order. Nothing is kept: memory is that of
+    the slice; `prepared[:]` holds them all. `size`: the (H, W) that the net takes; without it the
+    first picture of each slice decides for the others.
     """
 
     source: Pictures
@@ -91,12 +92,13 @@ class Prepared:
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, where: slice, /) -> NDArray[np.uint8]:
-        """The pictures of the slice, channels in the preprocessing's order.
+    def __getitem__(self, where: slice | NDArray[np.int64], /) -> NDArray[np.uint8]:
+        """The pictures of the slice or with these numbers, channels in the preprocessing's order.
 
         Raises DataError, naming the picture, where one cannot be read or has another size.
         """
-        chosen = range(len(self.source))[where]
+        every = range(len(self.source))
+        chosen = every[where] if isinstance(where, slice) else [every[i] for i in where]
         if not chosen:
             raise DataError(f"no picture at {where} of {len(self.source)}; give some")
         first = self._one(chosen[0], self.size)

@@ -20,13 +20,15 @@ class Identity:
     """What a folder belongs to; only the same run may resume in it.
 
     `threads` is how many torch computes with. The order of sums, and so every byte, depends on it:
-    a resumed run takes the number that it was begun with.
+    a resumed run takes the number that it was begun with. `processes` is how many a launcher
+    started, of which the same is true, but which nobody else can set.
     """
 
     recipe: str
     seed: int
     smoke: bool
     threads: int
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -123,4 +125,6 @@ def _empty(folder: Path) -> None:
 
 
 def _words(run: Identity) -> str:
-    return f"{'a smoke run' if run.smoke else 'a run'} of {run.recipe} with seed {run.seed}"
+    processes = "" if run.processes == 1 else f" by {run.processes} processes"
+    kind = "a smoke run" if run.smoke else "a run"
+    return f"{kind} of {run.recipe} with seed {run.seed}{processes}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import torch
 
@@ -15,6 +16,7 @@ from compress.stage import Stage, run, stage_name
 from compress.task import Task
 from recipes.datasets import Split
 from recipes.toolbox.delivery import Delivery, deliver, need_formats, need_untouched
+from recipes.toolbox.distributed import processes
 from recipes.toolbox.folder import Identity, open_folder
 from recipes.toolbox.lock import FolderLock
 from recipes.toolbox.naming import new_stem
@@ -49,8 +51,9 @@ class Job:
     def __post_init__(self) -> None:
         self.sizes = Sizes(self.folder / "steps")
 
-    @staticmethod
+    @classmethod
     def open(
+        cls,
         recipe: str,
         folder: Path,
         *,
@@ -58,16 +61,16 @@ class Job:
         smoke: bool = False,
         resume: bool = False,
         overwrite: bool = False,
-    ) -> Job:
+    ) -> Self:
         """A job in `folder`, which must be empty, or this run's (resume), or ours (overwrite).
 
         This is the one place that decides torch's number of threads: torch's own choice (so
         OMP_NUM_THREADS wins), or what the resumed run was begun with.
         """
-        asked = Identity(recipe, seed, smoke, torch.get_num_threads())
+        asked = Identity(recipe, seed, smoke, torch.get_num_threads(), processes())
         opened = open_folder(folder, asked, resume=resume, overwrite=overwrite)
         torch.set_num_threads(opened.identity.threads)
-        return Job(recipe, folder, seed, smoke, resume, lock=opened.lock)
+        return cls(recipe, folder, seed, smoke, resume, lock=opened.lock)
 
     @property
     def data(self) -> Path | None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import numpy as np
 
 from compress.spec import ModelSpec
 from compress.task import Batch, Task
-from recipes.datasets import Split, Splits
+from recipes.datasets import PictureBlocks, Split, Splits
+from recipes.pictures.preparing import Prepared
 from recipes.toolbox.job import Job
 from recipes.toolbox.scoring import Classification
+from recipes.toolbox.teaching import teacher_digest
 from recipes.toolbox.training import Trainer
 
 CALIBRATION = 512
@@ -23,6 +27,7 @@ def picture_task(job: Job, spec: ModelSpec, data: Splits, dataset: str, **settin
     `settings`: fields of Trainer. Calibration pictures are the first 512 training pictures.
     """
     train, val, test = job.few(data.train), job.few(data.val), job.few(data.test)
+    few = spec.preprocess.normalise(train.images[:_BATCH])
 
     def calibration() -> Iterator[Batch]:
         for start in range(0, min(CALIBRATION, len(train)), _BATCH):
@@ -33,11 +38,29 @@ def picture_task(job: Job, spec: ModelSpec, data: Splits, dataset: str, **settin
         test=Classification(test.images, test.labels, spec.preprocess, "scoring").right,
         finetune=Trainer(train.images, train.labels, spec.preprocess, **settings),
         calibration=calibration,
-        fingerprint=f"{dataset} {_digest(train)} {_digest(val)} {sorted(settings.items())}",
+        fingerprint=f"{dataset} {_digest(train)} {_digest(val)} {_told(settings, few)}",
         seed=job.seed,
     )
 
 
+def _told(settings: Mapping[str, Any], pictures: Batch) -> str:
+    """The settings by name, a teacher as its digest."""
+    teacher = settings.get("teacher")
+    named = {} if teacher is None else {"teacher": teacher_digest(teacher, pictures)}
+    return str(sorted((settings | named).items()))
+
+
 def _digest(split: Split) -> str:
-    """Length and checksum: a resumed run notices other pictures or labels."""
-    return f"{len(split)}:{zlib.crc32(split.labels, zlib.crc32(split.images)):08x}"
+    """Length and checksum: a resumed run notices other pictures or labels.
+
+    Of pictures that are not in memory the names stand for the contents.
+    """
+    images = split.images
+    first = zlib.crc32(images) if isinstance(images, np.ndarray) else _of_names(images)
+    return f"{len(split)}:{zlib.crc32(split.labels, first):08x}"
+
+
+def _of_names(images: PictureBlocks) -> int:
+    assert isinstance(images, Prepared)
+    names = [images.source.name(i) for i in range(len(images))]
+    return zlib.crc32(f"{names} {images.preprocess} {images.size}".encode())

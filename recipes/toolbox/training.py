@@ -1,45 +1,73 @@
-"""The training loop that the recipes hand to FineTune: Adam or SGD, cosine rate, resumable.
+"""The training loop that the recipes hand to FineTune: resumable, on one process or several.
 
 Epoch e's order, augmentation and dropout are a function of (seed, e) alone, sums are taken in a
 fixed order, and the state is written after each epoch; so a run killed anywhere and resumed ends
-with the same bytes as one that was not (on the same machine, with as many threads).
+with the same bytes as one that was not. That holds on the CPU of the same machine, with as many
+threads and processes; an accelerator's kernels are taken as they are.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from compress.atomic import atomic_path
-from compress.errors import CheckpointError
+from compress.errors import RangeError
 from compress.spec import Preprocess
-from compress.task import Tuning
+from compress.task import Batch, Tuning
+from recipes.datasets import PictureBlocks
+from recipes.toolbox.augmenting import Augmentation
+from recipes.toolbox.batches import Maker, Plan, Planner, make_targets
+from recipes.toolbox.distributed import Team
+from recipes.toolbox.freezing import frozen
+from recipes.toolbox.losses import Loss, Targets
+from recipes.toolbox.optimizing import Kind, Optimizing, Schedule
 from recipes.toolbox.progress import Progress, counted_bar
-from recipes.toolbox.rates import Rate, rate_factor
+from recipes.toolbox.rates import Rate
+from recipes.toolbox.reading import Reader, is_held, one_ahead
+from recipes.toolbox.sampling import Sampling, balanced_weights
+from recipes.toolbox.settings import check, check_classes
+from recipes.toolbox.teaching import Teacher, Teaching
+from recipes.toolbox.training_state import keep, read_state, restore
+
+# Hinton et al. 2015: best with a considerably lower weight on the labels.
+_ALPHA = 0.9
 
 
 @dataclass(frozen=True, eq=False)
 class Trainer:
     """Trains on uint8 pictures (N, H, W[, C]); called as `trainer(model, tuning)`.
 
-    tuning.learning_rate is the peak of the `rate` (see rates.rate_factor). Weight decay leaves
-    biases and norms alone. `shift` pads and crops at random by up to that many pixels; `flip`
-    mirrors half of the pictures. `channels_last` is faster for nets with depthwise layers.
+    pixels: an array, or what reads pictures when they are asked for (recipes.pictures.Prepared),
+    with `readers` threads, a batch ahead. labels: int64 (N,); None with a teacher.
+
+    optimizer: "adam-sgd" is Adam for the part `switch` of the epochs, then SGD with the peak rate
+    `sgd_rate`, or one learnt from Adam's steps (see optimizing.Optimizing). tuning.learning_rate
+    is the peak of the `rate` (see rates.rate_factor). Weight decay leaves biases and norms alone.
+
+    shift, flip, crop, brightness, contrast: see augmenting.Augmentation. mixup: the alpha of
+    losses.Mixing, 0 for none. class_weights: of the loss, "balanced" against unequal classes (see
+    sampling.balanced_weights); sampling: see sampling.sample. frozen: see freezing.frozen.
+
+    teacher: a candidate or a predict function, whose answers weigh `alpha` (0.9; 1 without
+    labels) and the labels the rest, at `temperature` (see losses.Loss).
+
+    device: "cpu", "cuda", "mps", or "auto"; the model is on the CPU again afterwards. Under a
+    launcher each process takes its share of each batch (see distributed.Team): `batch_size` is
+    that of all together, and batch norm sees a share at a time. channels_last is faster for nets
+    with depthwise layers. Raises RangeError or DataError for what is not allowed.
     """
 
-    pixels: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    pixels: PictureBlocks
+    labels: NDArray[np.int64] | None
     preprocess: Preprocess
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: Kind = "adam"
     batch_size: int = 128
     rate: Rate = "cosine"
     warm_up: float = 0.0
@@ -48,72 +76,169 @@ class Trainer:
     shift: int = 0
     flip: bool = False
     channels_last: bool = False
+    switch: float = 0.5
+    sgd_rate: float | None = None
+    crop: float = 1.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    mixup: float = 0.0
+    class_weights: tuple[float, ...] | Literal["balanced"] | None = None
+    sampling: Sampling = "all"
+    frozen: tuple[str, ...] = ()
+    teacher: Teacher | None = None
+    alpha: float | None = None
+    temperature: float = 4.0
+    device: Literal["cpu", "cuda", "mps", "auto"] = "cpu"
+    readers: int = 2
+
+    def __post_init__(self) -> None:
+        check(self)
 
     def __call__(self, model: nn.Module, tuning: Tuning) -> None:
         """Train `model` in place for tuning.epochs, going on from tuning.checkpoint."""
+        team = Team.join(self.device)
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
-        optimizer = self._optimizer(model, tuning.learning_rate)
-        begun = _restore(tuning, model, optimizer)
-        with _fixed_order(), counted_bar("training") as progress:
-            for epoch in range(begun, tuning.epochs):
-                self._epoch(model, optimizer, tuning, epoch, progress)
-                if tuning.checkpoint is not None:
-                    _keep(tuning.checkpoint, model, optimizer, epoch + 1)
-        model.to(memory_format=torch.contiguous_format)
+        try:
+            with frozen(model, self.frozen), _fixed_order(team.device):
+                _Training(self, team, model, tuning).run()
+        finally:
+            model.to(device="cpu", memory_format=torch.contiguous_format)
 
-    def _optimizer(self, model: nn.Module, rate: float) -> torch.optim.Optimizer:
-        # Sorted by name: parametrizations register parameters anew, in another order.
-        parameters = [p for _, p in sorted(model.named_parameters()) if p.requires_grad]
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        if self.optimizer == "adam":
-            return torch.optim.Adam(groups, lr=rate)
-        return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True)
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(
+            *(self.optimizer, self.rate, self.warm_up, self.weight_decay),
+            *(self.switch, self.sgd_rate),
+        )
 
-    def _epoch(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        tuning: Tuning,
-        epoch: int,
-        progress: Progress,
-    ) -> None:
-        rng = np.random.default_rng([tuning.seed, epoch])
-        torch.manual_seed(int(rng.integers(1 << 62)))
-        loss_of = nn.CrossEntropyLoss(label_smoothing=self.label_smoothing)
-        steps = self._steps()
-        total = steps * tuning.epochs
-        for step, (images, labels) in enumerate(self._batches(rng), start=epoch * steps):
-            progress(step, total, f"epoch {epoch + 1} of {tuning.epochs}")
-            for group in optimizer.param_groups:
-                factor = rate_factor(self.rate, step / total, self.warm_up)
-                group["lr"] = tuning.learning_rate * factor
-            optimizer.zero_grad(set_to_none=True)
-            loss_of(model(images), labels).backward()
-            optimizer.step()
+    @property
+    def augmentation(self) -> Augmentation:
+        return Augmentation(self.crop, self.flip, self.shift, self.brightness, self.contrast)
 
-    def _steps(self) -> int:
-        return math.ceil(len(self.labels) / self.batch_size)
+    @property
+    def planner(self) -> Planner:
+        count, how = len(self.pixels), self.augmentation
+        return Planner(count, self.labels, self.batch_size, self.sampling, how, self.mixup)
 
-    def _batches(self, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        # Split evenly: a last batch of one picture would have no variance for batch norm.
-        for chosen in np.array_split(rng.permutation(len(self.labels)), self._steps()):
-            pixels = augment(self.pixels[chosen], self.shift, self.flip, rng)
-            images = torch.from_numpy(self.preprocess.normalise(pixels))
-            # Cloned into torch's own memory, always aligned alike: kernels may sum by alignment.
-            layout = torch.channels_last if self.channels_last else torch.contiguous_format
-            yield images.clone(memory_format=layout), torch.from_numpy(self.labels[chosen])
+    def weights_of(self, classes: int) -> NDArray[np.float64] | None:
+        """The classes' weights in the loss, (classes,); None where all weigh 1."""
+        if self.class_weights is None or self.labels is None:
+            return None
+        if self.class_weights == "balanced":
+            return np.array(balanced_weights(self.labels, classes))
+        return np.array(self.class_weights)
+
+
+class _Training:
+    """One training as one of its processes sees it."""
+
+    def __init__(self, trainer: Trainer, team: Team, model: nn.Module, tuning: Tuning) -> None:
+        self._trainer, self._team, self._model, self._tuning = trainer, team, model, tuning
+        self._called = team.wrap(model)
+        self._optimizing = Optimizing(model, tuning, trainer.schedule)
+        self._teaching = trainer.teacher and Teaching(trainer.teacher, team.device)
+        self._planner = trainer.planner
+        self._loss: Loss | None = None
+        self._weights: NDArray[np.float64] | None = None
+
+    def run(self) -> None:
+        """All epochs that are not done yet."""
+        begun = self._restored()
+        reader = Reader(self._trainer.pixels, self._trainer.readers)
+        bar = counted_bar("training") if self._team.leads else nullcontext(_silent)
+        try:
+            with bar as progress:
+                for epoch in range(begun, self._tuning.epochs):
+                    self._epoch(epoch, reader, progress)
+                    self._team.average_buffers(self._model)
+                    if self._tuning.checkpoint is not None and self._team.leads:
+                        keep(self._tuning.checkpoint, self._model, self._optimizing, epoch + 1)
+        finally:
+            reader.close()
+
+    def _restored(self) -> int:
+        """The first epoch to be done, the state before it loaded in every process."""
+        path, state = self._tuning.checkpoint, None
+        if self._team.leads and path is not None and path.is_file():
+            state = read_state(path, self._tuning.epochs)
+        state, path = self._team.from_first((state, path))
+        if state is None or path is None:
+            return 0
+        return restore(state, path, self._model, self._optimizing)
+
+    def _epoch(self, epoch: int, reader: Reader, progress: Progress) -> None:
+        rng = np.random.default_rng([self._tuning.seed, epoch])
+        # Other draws in each process: the same dropout for every share would be no chance.
+        torch.manual_seed(int(rng.integers(1 << 62)) + self._team.share.index)
+        self._optimizing.begin(epoch)
+        steps = self._planner.steps
+        total = steps * self._tuning.epochs
+        for step, (plan, pictures) in enumerate(self._batches(rng, reader), start=epoch * steps):
+            progress(step, total, f"epoch {epoch + 1} of {self._tuning.epochs}")
+            self._step(plan, pictures, step / total)
+
+    def _batches(self, rng: np.random.Generator, reader: Reader) -> Iterator[tuple[Plan, Batch]]:
+        trainer = self._trainer
+        maker = Maker(reader, trainer.augmentation, trainer.preprocess, self._team.share)
+
+        def made(plan: Plan) -> tuple[Plan, Batch]:
+            return plan, maker.make(plan)
+
+        plans = self._planner.plans(rng)
+        return map(made, plans) if is_held(trainer.pixels) else one_ahead(made, plans)
+
+    def _step(self, plan: Plan, pictures: Batch, done: float) -> None:
+        # Cloned into torch's own memory, always aligned alike: kernels may sum by alignment.
+        layout = torch.channels_last if self._trainer.channels_last else torch.contiguous_format
+        images = torch.from_numpy(pictures).clone(memory_format=layout)
+        outputs = self._called(images.to(self._team.device)).flatten(1)
+        if self._loss is None:
+            self._loss = self._loss_for(outputs.shape[1])
+        targets = self._targets(plan, pictures, outputs.shape[1])
+        self._optimizing.zero_grad()
+        self._loss(outputs, targets).backward()
+        self._optimizing.step(done)
+
+    def _loss_for(self, classes: int) -> Loss:
+        """The loss, once the net has said how many classes it knows; checked against them."""
+        trainer = self._trainer
+        check_classes(trainer, classes)
+        self._weights = trainer.weights_of(classes)
+        weights = None
+        if self._weights is not None:
+            weights = torch.from_numpy(self._weights).float().to(self._team.device)
+        alpha = _ALPHA if trainer.alpha is None else trainer.alpha
+        return Loss(trainer.label_smoothing, weights, alpha, trainer.temperature)
+
+    def _targets(self, plan: Plan, pictures: Batch, classes: int) -> Targets:
+        """What the outputs for `pictures` are compared with, on the device."""
+        trainer, device = self._trainer, self._team.device
+        targets = make_targets(plan, trainer.labels, self._weights, self._team.share)
+        if self._teaching is not None:
+            answers = self._teaching(pictures)
+            if answers.shape[1] != classes:
+                raise RangeError(
+                    f"the teacher puts out {answers.shape[1]} classes, the net {classes}; a "
+                    f"teacher of the same classes is needed"
+                )
+            targets = replace(targets, teacher=answers)
+        return targets.to(device)
+
+
+def _silent(done: int, total: int, now: str) -> None:
+    """Progress of the processes that do not print."""
 
 
 @contextmanager
-def _fixed_order() -> Iterator[None]:
-    """Deterministic kernels, and the caller's choice again afterwards.
+def _fixed_order(device: torch.device) -> Iterator[None]:
+    """Deterministic kernels on the CPU, and the caller's choice again afterwards.
 
     Else two threads add the gradients of shared weights in the order in which they come.
     """
+    if device.type != "cpu":  # accelerators lack some of them, and would refuse
+        yield
+        return
     chosen = torch.get_deterministic_debug_mode()
     filled = torch.utils.deterministic.fill_uninitialized_memory
     # Not use_deterministic_algorithms, which imports the compiler first: 1.5 s.
@@ -124,49 +249,3 @@ def _fixed_order() -> Iterator[None]:
     finally:
         torch.set_deterministic_debug_mode(chosen)
         torch.utils.deterministic.fill_uninitialized_memory = filled
-
-
-def augment(
-    pixels: NDArray[np.uint8], shift: int, flip: bool, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Random crops of the zero-padded pictures and random mirrors, each picture its own."""
-    result = pixels
-    if flip:
-        mirrored = rng.random(len(pixels)) < 0.5
-        result = result.copy()
-        result[mirrored] = result[mirrored][:, :, ::-1]
-    if shift:
-        height, width = pixels.shape[1:3]
-        widths = [(0, 0), (shift, shift), (shift, shift)] + [(0, 0)] * (pixels.ndim - 3)
-        padded = np.pad(result, widths)
-        tops, lefts = rng.integers(0, 2 * shift + 1, (2, len(pixels)))
-        rows = tops[:, None, None] + np.arange(height)[None, :, None]
-        columns = lefts[:, None, None] + np.arange(width)[None, None, :]
-        result = padded[np.arange(len(pixels))[:, None, None], rows, columns]
-    return result
-
-
-def _keep(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> None:
-    state = {"epoch": epoch, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
-    with atomic_path(path) as aside:
-        torch.save(state, aside)
-
-
-def _restore(tuning: Tuning, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Load what `_keep` wrote and give the next epoch; 0 where there is nothing."""
-    path = tuning.checkpoint
-    if path is None or not path.is_file():
-        return 0
-    try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-        epoch = state["epoch"]
-        if type(epoch) is not int or not 1 <= epoch <= tuning.epochs:
-            raise ValueError(f"epoch {epoch!r} of {tuning.epochs}")
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-    except Exception as error:  # torch.load documents no type for a damaged file
-        raise CheckpointError(
-            f"training state {path} cannot be resumed from ({type(error).__name__}); delete it "
-            f"and --resume again: that fine-tune begins anew"
-        ) from error
-    return epoch

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from numpy.typing import NDArray
 from torch import nn
 
 from compress.candidate import Candidate
 from compress.checkpoint import save_candidate
 from compress.constrained import constrained
-from compress.errors import CheckpointError
+from compress.errors import CheckpointError, DataError, EdgepressError, RangeError
 from compress.spec import Preprocess
 from compress.task import Tuning
 from recipes.toolbox import training
-from recipes.toolbox.training import Trainer, augment
+from recipes.toolbox.training import Trainer
 from tests.candidates import fresh, half_mask, int8, shared
 from tests.nets import digits_residual_spec
 from tests.recipes.pictures import digit_splits
@@ -64,15 +62,15 @@ def bytes_of(state: dict[str, torch.Tensor]) -> dict[str, bytes]:
 
 def stopped_after(epoch: int, monkeypatch: pytest.MonkeyPatch, run: Callable[[], object]) -> None:
     """Run, and die as soon as the state after `epoch` epochs is written."""
-    keep = training._keep
+    keep = training.keep
 
-    def dying(path: Path, model: nn.Module, optimizer: Any, done: int) -> None:
-        keep(path, model, optimizer, done)
+    def dying(path: Path, model: nn.Module, optimizing: Any, done: int) -> None:
+        keep(path, model, optimizing, done)
         if done == epoch:
             raise StoppedError
 
     with monkeypatch.context() as patched:
-        patched.setattr(training, "_keep", dying)
+        patched.setattr(training, "keep", dying)
         with pytest.raises(StoppedError):
             run()
 
@@ -83,22 +81,41 @@ def trained_module(settings: dict[str, Any], state: Path | None, seed: int = 0) 
     return bytes_of(model.state_dict())
 
 
+TEACHER = Candidate.untrained(digits_residual_spec(), 0)
+
+
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "stops"),
     [
-        {},
-        {"optimizer": "sgd", "weight_decay": 1e-3, "shift": 1, "flip": True},
-        {"batch_size": 77, "shift": 2},
+        ({}, (1, 2, 3)),
+        ({"optimizer": "sgd", "weight_decay": 1e-3, "shift": 1, "flip": True}, (1, 2, 3)),
+        ({"batch_size": 77, "shift": 2}, (1, 2, 3)),
+        ({"optimizer": "adam-sgd", "rate": "one-cycle"}, (1, 2, 3)),
+        ({"optimizer": "adam-sgd", "sgd_rate": 0.02, "switch": 0.3}, (1, 2)),
+        ({"mixup": 0.4, "class_weights": "balanced", "label_smoothing": 0.1}, (2,)),
+        ({"crop": 0.3, "brightness": 0.4, "contrast": 0.4, "flip": True, "shift": 1}, (2,)),
+        ({"sampling": "over", "class_weights": tuple(range(1, 11))}, (2,)),
+        ({"sampling": "under", "mixup": 1.0}, (2,)),
+        ({"frozen": ("0", "1"), "warm_up": 0.2}, (2,)),
+        ({"teacher": TEACHER, "temperature": 2.0}, (2,)),
+        ({"channels_last": True}, (2,)),
     ],
-    ids=["adam", "sgd", "batches"],
+    ids=[
+        *("adam", "sgd", "batches", "adam-sgd", "adam-sgd at a rate", "mixup", "augmented"),
+        *("over-sampled", "under-sampled", "frozen", "taught", "channels last"),
+    ],
 )
 def test_stopped_after_any_epoch_and_resumed(
-    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, Any],
+    stops: tuple[int, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = trained_module(settings, None)
-    assert whole == trained_module(settings, tmp_path / "unused")
+    if len(stops) == EPOCHS:
+        assert whole == trained_module(settings, tmp_path / "unused")
     assert whole != trained_module(settings, None, seed=1)
-    for epoch in range(1, EPOCHS + 1):
+    for epoch in stops:
         state = tmp_path / f"{epoch}.progress"
         stopped_after(epoch, monkeypatch, lambda s=state: trained_module(settings, s))
         torch.manual_seed(epoch)  # the generator's state is nothing that it depends on
@@ -144,7 +161,7 @@ def test_gradients_of_shared_weights_are_summed_in_a_fixed_order() -> None:
     indices = torch.randint(0, 16, (500, 800), generator=torch.Generator().manual_seed(0))
     gradient = torch.randn(500, 800, generator=torch.Generator().manual_seed(1))
     seen: set[bytes] = set()
-    with training._fixed_order():
+    with training._fixed_order(torch.device("cpu")):
         for _ in range(20):
             codebook = torch.zeros(16, requires_grad=True)
             codebook[indices].backward(gradient)
@@ -181,12 +198,92 @@ def test_it_learns_and_the_rate_falls_to_nothing() -> None:
 def test_no_batch_of_one_picture() -> None:
     train = digit_splits().train
     few = Trainer(train.images[:129], train.labels[:129], PREPROCESS)
-    sizes = [len(labels) for _, labels in few._batches(np.random.default_rng(0))]
-    assert sorted(sizes) == [64, 65]
-    batches = list(few._batches(np.random.default_rng(0)))
-    assert torch.cat([labels for _, labels in batches]).sort().values.tolist() == sorted(
-        train.labels[:129].tolist()
-    )
+    plans = list(few.planner.plans(np.random.default_rng(0)))
+    assert sorted(len(plan.chosen) for plan in plans) == [64, 65]
+    assert sorted(np.concatenate([plan.chosen for plan in plans]).tolist()) == list(range(129))
+
+
+ALLOWED: dict[str, tuple[Any, str]] = {
+    "optimizer": ("lion", "adam, sgd, adam-sgd"),
+    "rate": ("step", "cosine, linear, one-cycle"),
+    "sampling": ("both", "all, over, under"),
+    "device": ("tpu", "cpu, cuda, mps, auto"),
+    "batch_size": (0, "whole numbers from 1"),
+    "readers": (1.5, "whole numbers from 1"),
+    "shift": (-1, "whole numbers from 0"),
+    "warm_up": (1.0, r"numbers in \[0, 1\)"),
+    "label_smoothing": (-0.1, r"numbers in \[0, 1\)"),
+    "brightness": (float("nan"), r"numbers in \[0, 1\)"),
+    "contrast": (True, r"numbers in \[0, 1\)"),
+    "weight_decay": (float("inf"), "finite numbers from 0"),
+    "mixup": ("yes", "finite numbers from 0"),
+    "flip": (1, "True, False"),
+    "channels_last": (None, "True, False"),
+    "crop": (0.0, r"numbers in \(0, 1\]"),
+    "switch": (1.0, r"numbers in \(0, 1\)"),
+    "temperature": (0, "finite numbers over 0"),
+    "sgd_rate": (0.0, "None, finite numbers over 0"),
+    "alpha": (1.1, r"None, numbers in \[0, 1\]"),
+    "class_weights": ((1.0, 0.0), "one for each class"),
+    "frozen": ("stem", "a tuple of names"),
+}
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_settings_that_are_not_allowed(name: str) -> None:
+    value, allowed = ALLOWED[name]
+    with pytest.raises(
+        RangeError, match=rf"Trainer\({name}=.*\): allowed are .*{allowed}"
+    ) as found:
+        trainer(**{name: value})
+    assert "\n" not in str(found.value)
+
+
+def test_every_setting_is_checked() -> None:
+    data = {"pixels", "labels", "preprocess", "teacher"}
+    assert {field.name for field in fields(Trainer)} - data == set(ALLOWED)
+
+
+def test_pictures_and_labels_that_do_not_fit() -> None:
+    train = digit_splits().train
+    pixels, labels = train.images[:20], train.labels[:20]
+    with pytest.raises(DataError, match="20 pictures with 19 labels"):
+        Trainer(pixels, labels[:19], PREPROCESS)
+    with pytest.raises(DataError, match="no pictures to train on"):
+        Trainer(pixels[:0], labels[:0], PREPROCESS)
+    with pytest.raises(DataError, match="has label -1; classes count from 0"):
+        Trainer(pixels, labels - labels.min() - 1, PREPROCESS)
+    with pytest.raises(RangeError, match="without labels a teacher is needed"):
+        Trainer(pixels, None, PREPROCESS)
+    teacher = fresh(digits_residual_spec)
+    for setting in ({"alpha": 0.5}, {"class_weights": "balanced"}, {"sampling": "over"}):
+        with pytest.raises(RangeError, match=r"leave .* out"):
+            Trainer(pixels, None, PREPROCESS, teacher=teacher, **setting)
+
+
+@pytest.mark.parametrize(
+    ("labels", "settings", "words"),
+    [
+        (10, {}, "has label 10, the net puts out 10 classes from 0"),
+        (0, {"class_weights": (1.0, 2.0)}, "has 2 class_weights, the net puts out 10 classes"),
+        (0, {"teacher": lambda batch: np.zeros((len(batch), 3))}, "teacher puts out 3 classes"),
+    ],
+)
+def test_what_does_not_fit_the_net_is_told_before_the_first_step(
+    labels: int, settings: dict[str, Any], words: str
+) -> None:
+    model = dropping()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    pixels = digit_splits().train.images[:8]
+    with pytest.raises(EdgepressError, match=words):
+        Trainer(pixels, np.full(8, labels), PREPROCESS, **settings)(model, Tuning(1, 1e-2, 0, None))
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for what must be missing")
+def test_a_device_that_is_not_here() -> None:
+    with pytest.raises(RangeError, match="device='cuda' is not on this machine; there are: cpu"):
+        trained_module({"device": "cuda"}, None)
 
 
 def progress_of(path: Path) -> dict[str, Any]:
@@ -249,63 +346,3 @@ def test_damaged_states(damage: str, tmp_path: Path) -> None:
         trained_module({}, path)
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "marker").exists()
-
-
-pictures = st.tuples(
-    *(st.integers(1, 6), st.integers(1, 7), st.integers(1, 7)),
-    *(st.sampled_from([(), (1,), (3,)]), st.integers(0, 2**32 - 1)),
-)
-
-
-def made(sizes: tuple[int, int, int, tuple[int, ...], int]) -> NDArray[np.uint8]:
-    """Random pictures, (N, H, W) or (N, H, W, C), without zeros."""
-    count, height, width, channels, seed = sizes
-    shape = (count, height, width, *channels)
-    return np.random.default_rng(seed).integers(1, 256, shape).astype(np.uint8)
-
-
-@given(pictures, st.integers(0, 99))
-def test_no_augmentation_is_the_identity(sizes: Any, seed: int) -> None:
-    pixels = made(sizes)
-    np.testing.assert_array_equal(augment(pixels, 0, False, np.random.default_rng(seed)), pixels)
-
-
-@given(pictures, st.integers(0, 99))
-def test_flips_mirror_left_and_right(sizes: Any, seed: int) -> None:
-    pixels = made(sizes)
-    before = pixels.copy()
-    for given_, found in zip(
-        *(pixels, augment(pixels, 0, True, np.random.default_rng(seed))), strict=True
-    ):
-        same, mirrored = np.array_equal(found, given_), np.array_equal(found, given_[:, ::-1])
-        assert same or mirrored
-    np.testing.assert_array_equal(pixels, before)
-
-
-@given(pictures, st.integers(1, 3), st.booleans(), st.integers(0, 99))
-def test_crops_come_from_the_padded_picture(sizes: Any, shift: int, flip: bool, seed: int) -> None:
-    pixels = made(sizes)
-    found = augment(pixels, shift, flip, np.random.default_rng(seed))
-    assert found.shape == pixels.shape
-    assert found.dtype == np.uint8
-    for i, (picture, crop) in enumerate(zip(pixels, found, strict=True)):
-        sources = [picture, picture[:, ::-1]] if flip else [picture]
-        assert any(np.array_equal(crop, c) for s in sources for c in crops(s, shift)), i
-
-
-def crops(picture: NDArray[np.uint8], shift: int) -> Iterator[NDArray[np.uint8]]:
-    """All crops of the picture in a frame of zeros, `shift` wide."""
-    height, width = picture.shape[:2]
-    frame = np.zeros((height + 2 * shift, width + 2 * shift, *picture.shape[2:]), np.uint8)
-    frame[shift : shift + height, shift : shift + width] = picture
-    for top in range(2 * shift + 1):
-        for left in range(2 * shift + 1):
-            yield frame[top : top + height, left : left + width]
-
-
-def test_every_shift_and_both_mirrors_occur() -> None:
-    pixels = np.repeat(np.arange(1, 26, dtype=np.uint8).reshape(1, 5, 5), 2000, axis=0)
-    found = augment(pixels, 1, True, np.random.default_rng(0))
-    kinds, counts = np.unique(found.reshape(2000, -1), axis=0, return_counts=True)
-    assert len(kinds) == 18
-    assert counts.min() > 70

@@ -1,0 +1,77 @@
+"""What test_distributed launches as two processes: trains small nets and writes what came out.
+
+usage: torchrun --nproc-per-node N tests/recipes/launched.py FOLDER; each process writes
+INDEX-CASE.safetensors into FOLDER.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from compress.candidate import Candidate
+from compress.constrained import constrained
+from compress.spec import ModelSpec
+from compress.task import Tuning
+from recipes.toolbox.distributed import Team, is_first
+from recipes.toolbox.training import Trainer
+from tests.candidates import fresh, mixed
+from tests.nets import digits_plain_spec, digits_residual_spec
+from tests.recipes.pictures import digit_splits
+
+WEIGHTS = (1.0, 2.0, 0.5, 1.0, 3.0, 1.0, 1.0, 0.25, 1.0, 1.0)
+# 131 pictures in batches of 33 and 32: shares of unequal length.
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {"batch_size": 33},
+    "all": {
+        "batch_size": 33,
+        "optimizer": "adam-sgd",
+        "mixup": 0.4,
+        "shift": 1,
+        "class_weights": WEIGHTS,
+        "label_smoothing": 0.1,
+        "teacher": Candidate.untrained(digits_residual_spec(), 3),
+    },
+    "constrained": {"batch_size": 33, "optimizer": "sgd"},
+    "norm": {"batch_size": 66},
+}
+EPOCHS = 2
+
+
+def trained(case: str, checkpoint: Path | None) -> dict[str, torch.Tensor]:
+    """The net's state after training; every process but the first begins with another one."""
+    spec = digits_residual_spec if case == "norm" else digits_plain_spec
+    candidate = begun_with(spec(), case == "constrained", 0 if is_first() else 1)
+    train = digit_splits().train
+    settings = CASES[case]
+    trainer = Trainer(train.images[:131], train.labels[:131], candidate.spec.preprocess, **settings)
+    with constrained(candidate) as tuned:
+        trainer(tuned.model, Tuning(EPOCHS, 1e-2, 0, checkpoint))
+    tuned.result.check()
+    state = tuned.result.network.state()
+    return {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
+
+
+def begun_with(spec: ModelSpec, encoded: bool, seed: int) -> Candidate:
+    candidate = fresh(lambda: spec, seed)
+    return mixed(candidate) if encoded else candidate
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    index = Team.join("cpu").share.index
+    for case in CASES:
+        kept = folder / f"{case}.progress"
+        save_file(trained(case, kept), folder / f"{index}-{case}.safetensors")
+    # Ended already: every process has what the first one reads.
+    again = trained("plain", folder / "plain.progress")
+    save_file(again, folder / f"{index}-again.safetensors")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,148 @@
+"""Two real processes train as one does: gradients, encodings, batch norm; a recipe by torchrun."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from compress.errors import MissingExtraError, OutputError, RecipeError
+from recipes.toolbox.distributed import Team, is_first, processes
+from recipes.toolbox.folder import Identity, open_folder
+from recipes.toolbox.job import Job
+from recipes.toolbox.team_job import _team_for
+from targets.report import read_report
+from tests.digits import digits_task
+from tests.recipes import launched
+from tests.recipes.commands import DIGITS, ROOT
+
+pytest.importorskip("accelerate")
+LAUNCHED = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}
+
+
+def torchrun(*arguments: object, **variables: str) -> tuple[int, str, str]:
+    """Run with two processes; (exit code, stdout, stderr)."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, *launcher, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes have made of each case."""
+    folder = tmp_path_factory.mktemp("two")
+    status, out, err = torchrun(ROOT / "tests" / "recipes" / "launched.py", folder)
+    assert (status, out, err) == (0, "", "")
+    return folder
+
+
+def state(folder: Path, index: int, case: str) -> dict[str, np.ndarray]:
+    return load_file(folder / f"{index}-{case}.safetensors")
+
+
+@pytest.mark.parametrize("case", launched.CASES)
+def test_every_process_has_the_same_net(two: Path, case: str) -> None:
+    """Batch norm's running statistics too, of which each process saw only its share."""
+    first, second = state(two, 0, case), state(two, 1, case)
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+@pytest.mark.parametrize("case", ["plain", "all", "constrained"])
+def test_two_processes_train_as_one_does(two: Path, case: str) -> None:
+    """Without batch norm each step is that of the whole batch, but for the order of sums."""
+    alone, begun = launched.trained(case, None), launched_begin(case)
+    for name, found in state(two, 0, case).items():
+        change = np.abs(alone[name].numpy() - begun[name]).max()
+        assert change > 1e-3, name
+        np.testing.assert_allclose(found, alone[name], atol=5e-3 * change, err_msg=name)
+
+
+def launched_begin(case: str) -> dict[str, np.ndarray]:
+    spec = launched.digits_plain_spec()
+    return launched.begun_with(spec, case == "constrained", 0).network.parameters()
+
+
+def test_batch_norm_sees_a_share_at_a_time(two: Path) -> None:
+    """Stated, not hidden: with batch norm the nets differ, but as batches of half the size do."""
+    found, alone = state(two, 0, "norm"), launched.trained("norm", None)
+    mean = "stem.1.running_mean"
+    assert not np.array_equal(found[mean], alone[mean].numpy())
+    # The first layer's means are over the same pictures in one process and two.
+    np.testing.assert_allclose(found[mean], alone[mean], atol=0.1)
+
+
+def test_what_the_first_process_reads_all_have(two: Path) -> None:
+    kept = torch.load(two / "plain.progress", weights_only=True)
+    assert kept["epoch"] == launched.EPOCHS
+    for index in (0, 1):
+        for name, found in state(two, index, "again").items():
+            np.testing.assert_array_equal(found, kept["model"][name], err_msg=name)
+
+
+def test_a_recipe_runs_in_two_processes_and_resumes(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    command = ("-m", "recipes.cli", "run", DIGITS, "--smoke", "--out", folder)
+    status, out, err = torchrun(*command, TMPDIR=str(tmp_path))
+    assert status == 0, err
+    for said in ("PruneMagnitude ", "digits_residual-shared.onnx ", "report: "):
+        assert out.count(said) == 1, f"{said} is said by one process"
+    rows = {row.path: row.sha256 for row in read_report(folder / "report.json").rows}
+    files = {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in rows}
+    assert rows == files
+    assert len(rows) == 3
+    assert not list(tmp_path.glob("edgepress-*")), "the others leave nothing behind"
+    status, out, err = torchrun(*command, "--resume", TMPDIR=str(tmp_path))
+    assert status == 0, err
+    again = {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in rows}
+    assert again == files
+    alone = Identity("digits_recipe", 0, True, 1)
+    with pytest.raises(OutputError, match="by 2 processes, not a smoke run of digits_recipe"):
+        open_folder(folder, alone, resume=True, overwrite=False)
+
+
+def test_what_launchers_say() -> None:
+    assert (processes({}), is_first({})) == (1, True)
+    assert (processes(LAUNCHED), is_first(LAUNCHED)) == (2, False)
+    assert is_first({**LAUNCHED, "RANK": "0"})
+    assert processes({**LAUNCHED, "WORLD_SIZE": "1"}) == 1
+    # A batch system's own variable, not a launcher's.
+    assert processes({"WORLD_SIZE": "8"}) == 1
+
+
+def test_alone_nothing_is_imported_or_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    team, model = Team.join("auto"), torch.nn.Linear(2, 2)
+    assert team.wrap(model) is model
+    assert team.from_first(model) is model
+    assert team.leads
+
+
+def test_a_missing_accelerate_gives_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(MissingExtraError, match=r"pip install 'edgepress\[distributed\]'"):
+        Team.join("cpu")
+
+
+def test_a_loop_of_ones_own_knows_of_no_other_processes(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"trains with train; use recipes\.toolbox"):
+        _team_for(Job("r", tmp_path), digits_task(), None)

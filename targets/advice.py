@@ -93,7 +93,8 @@ def _first_of_each_format(rows: Sequence[Row]) -> tuple[Row, ...]:
 def reference_of(row: Row, rows: Sequence[Row]) -> Row | None:
     """The untouched fp32 row to compare with: same device and threads, same format if there is.
 
-    A factorized net is fp32, too, but has been compressed: its method says so.
+    Of another format's (packed .onnx has no untouched file) that of the same runtime is taken. A
+    factorized net is fp32, too, but has been compressed: its method says so.
     """
     alike = [
         r
@@ -102,8 +103,9 @@ def reference_of(row: Row, rows: Sequence[Row]) -> Row | None:
         and r.latency_ms is not None
         and (r.device, r.threads) == (row.device, row.threads)
     ]
-    same = [r for r in alike if r.format == row.format] or alike
-    return min(same, key=_median, default=None)
+    format_ = [r for r in alike if r.format == row.format]
+    runtime = [r for r in alike if r.runtime == row.runtime]
+    return min(format_ or runtime or alike, key=_median, default=None)
 
 
 def _by_file(rows: Sequence[Row]) -> list[list[Row]]:
@@ -168,10 +170,8 @@ def _sentence(
         )
     if ship.sha256 == reference.sha256:
         accuracy = fidelity_text(ship) if ship.top1 is None else f"{share_text(ship.top1)} top-1"
-        return (
-            f"Ship {ship.path}: {size}, {accuracy}, {time_text(_median(ship))} per image; "
-            f"no compressed file passes."
-        )
+        why = "no compressed file passes" if report.budget_bytes is None else "it fits as it is"
+        return f"Ship {ship.path}: {size}, {accuracy}, {time_text(_median(ship))} per image; {why}."
     smaller = times_text(reference.download_bytes / ship.download_bytes)
     speed = _median(reference) / _median(ship)
     faster = f"{times_text(speed)} as fast" if speed >= 1.05 or speed <= 0.95 else "as fast"

@@ -7,17 +7,14 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from targets.advice import advise
+from targets.file_words import Cell, file_cells, file_columns, file_notes
 from targets.report import Report, Row
 from targets.units import bytes_text, seconds_text, share_text, threads_text, time_text, times_text
 from targets.words import (
     MISSING,
     SMOKE_BANNER,
     STEP_COLUMNS,
-    Cell,
     facts,
-    file_cells,
-    file_columns,
-    file_notes,
     flags,
     gaps,
     shape_text,

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from targets.file_words import Cell, file_cells, file_columns, file_notes
 from targets.report import Layer, Report, Row, StepRow
 from targets.svg import escape
 from targets.units import count_text, seconds_text
 from targets.words import (
     STEP_COLUMNS,
-    Cell,
     facts,
-    file_cells,
-    file_columns,
-    file_notes,
     flags,
     gaps,
     shape_text,

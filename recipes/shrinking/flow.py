@@ -12,12 +12,12 @@ from recipes.shrinking.answers import Original
 from recipes.shrinking.choice import loss
 from recipes.shrinking.ladder import FP32, LADDER, Rung, is_hopeless
 from recipes.shrinking.material import Material, gather_material
-from recipes.shrinking.net import Net, open_net
+from recipes.shrinking.net import Net, name_of, open_net
 from recipes.shrinking.reporting import report_of, sentences, size_text, table_text
 from recipes.shrinking.trial import Bench, Trial, make, task_of
 from recipes.shrinking.wish import Wish
 from recipes.toolbox.delivery import EXTRAS
-from recipes.toolbox.folder import Identity, open_folder
+from recipes.toolbox.folder import Identity, RunFolder, open_folder
 from recipes.toolbox.progress import busy, say
 from targets.render import write_all
 from targets.report import Report
@@ -25,11 +25,12 @@ from targets.report import Report
 
 def shrink(wish: Wish) -> Report:
     """Do what `wish` asks, saying each step; files and report are in wish.out."""
+    # Refused at once where it holds something; emptied only when all that is given can be used.
+    folder = _open_folder(wish) if wish.out.exists() and not wish.overwrite else None
     with busy(f"opening {wish.model}"):
         net = open_net(wish)
     material = gather_material(wish.images, wish.test, net.candidate.spec)
-    identity = Identity(f"shrink {net.name}", 0, False, torch.get_num_threads())
-    folder = open_folder(wish.out, identity, resume=False, overwrite=wish.overwrite)
+    folder = folder or _open_folder(wish)
     for note in (*net.notes, *material.notes):
         say(note)
     original = Original.on(
@@ -44,6 +45,11 @@ def shrink(wish: Wish) -> Report:
         say(sentence)
     say(f"report: {folder.path / 'report.html'}")
     return report
+
+
+def _open_folder(wish: Wish) -> RunFolder:
+    asked = Identity(f"shrink {name_of(wish.model)}", 0, False, torch.get_num_threads())
+    return open_folder(wish.out, asked, resume=False, overwrite=wish.overwrite)
 
 
 def _climb(wish: Wish, net: Net, material: Material, bench: Bench) -> list[Trial]:

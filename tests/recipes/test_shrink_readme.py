@@ -1,0 +1,56 @@
+"""The README's steps for a model that one already has, as a newcomer types them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from targets.advice import advise
+from targets.report import read_report
+from tests.nets import digits_residual_spec
+from tests.recipes.commands import ROOT
+from tests.recipes.small_model import write_model, write_pictures
+
+HEADING = "Shrink a model you already have"
+
+
+def steps() -> list[list[str]]:
+    """The commands of the first fenced block after the heading; comments are left out."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(rf"^#+ {HEADING}\n.*?^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    if found is None:
+        pytest.skip(f"README.md has no section {HEADING!r} with commands yet")
+    lines = found[1].replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line, comments=True) for line in lines]
+    return [command for command in commands if command[:1] == ["edgepress"]]
+
+
+def test_a_newcomer_follows_the_readme(tmp_path: Path) -> None:
+    commands = steps()
+    shrinking = [command for command in commands if command[1] == "shrink"]
+    assert shrinking
+    model, pictures = shrinking[0][2], shrinking[0][shrinking[0].index("--images") + 1]
+    write_model(tmp_path / model, digits_residual_spec)
+    write_pictures(tmp_path / pictures, "validation", 60)
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", "recipes.cli", *command[1:]],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, (command, done.stderr)
+    folder = tmp_path / "build" / f"shrink-{Path(model).stem}"
+    ship = advise(read_report(folder / "report.json")).ship
+    assert ship is not None
+    assert (folder / ship.path).stat().st_size == ship.file_bytes
+    assert (folder / "report.html").is_file()

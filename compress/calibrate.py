@@ -2,7 +2,8 @@
 
 "minmax" keeps the true least and greatest value of each tensor; "percentile" cuts the same share
 off both tails, by a histogram over that range in a second pass (Wu et al., arXiv:2004.09602,
-section 5.1, as onnxruntime's percentile calibrator does). Memory does not grow with the batches.
+section 5.1, as onnxruntime's percentile calibrator does); "mse" takes from the same histogram the
+range of the least squared error (see clipping.least_error). Memory does not grow with the batches.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from compress.clipping import Range, least_error, trimmed
 from compress.errors import TaskError
 from compress.graph import Graph, TensorId
 from compress.graph_runner import GraphRunner
@@ -24,8 +26,6 @@ from compress.task import Batch, Calibration
 # Few pictures at a time: every tensor of a block may be alive at once.
 BLOCK = 16
 BINS = 8192
-
-Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,15 @@ class Calibrator:
 
     def percentile(self, percent: float) -> dict[TensorId, Range]:
         """As `minmax`, with (100 - percent) / 2 % of the values cut off at both ends."""
+        cut = (100 - percent) / 200
+        return {t: trimmed(*seen, cut) for t, seen in self._histograms().items()}
+
+    def mse(self) -> dict[TensorId, Range]:
+        """For each tensor the range, 0 included, whose grid errs least in the squared mean."""
+        return {t: least_error(*seen) for t, seen in self._histograms().items()}
+
+    def _histograms(self) -> dict[TensorId, tuple[Range, NDArray[np.float64]]]:
+        """Each tensor's range and, in a second pass, how many values fall in each of BINS."""
         ranges = self.minmax()
         counts = {tensor: np.zeros(BINS, np.float64) for tensor in ranges}
 
@@ -69,8 +78,7 @@ class Calibrator:
                 counts[tensor] += torch.histc(value, BINS, low, high).double().numpy()
 
         self._run(see)
-        cut = (100 - percent) / 200
-        return {tensor: _trimmed(r, counts[tensor], cut) for tensor, r in ranges.items()}
+        return {tensor: (ranges[tensor], counts[tensor]) for tensor in ranges}
 
     def _run(self, see: Callable[[int, TensorId, torch.Tensor], None]) -> None:
         size = BLOCK if self.graph.dynamic_batch else 1
@@ -111,19 +119,6 @@ class Calibrator:
                 f"{self.asker}: task.calibration() gave no batches; give at least one, anew at "
                 f"each call"
             )
-
-
-def _trimmed(whole: Range, counts: NDArray[np.float64], cut: float) -> Range:
-    """The range without the share `cut` of the values at each end, to a bin's width."""
-    low, high = whole
-    total = float(counts.sum())
-    if total == 0:
-        return whole
-    edges = np.linspace(low, high, BINS + 1)
-    below = np.cumsum(counts)
-    first = int(np.searchsorted(below, cut * total, side="right"))
-    last = int(np.searchsorted(below, total - cut * total, side="left"))
-    return max(low, float(edges[first])), min(high, float(edges[last + 1]))
 
 
 def _text(shape: tuple[object, ...]) -> str:

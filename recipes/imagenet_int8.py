@@ -38,7 +38,7 @@ def main(job: Job) -> None:
     dense = load(job.need_weights("the net's .safetensors or .pth file for ImageNet"))
     task = photo_task(job, dense)
     folded = job.compress(dense, [FoldBatchNorm()], task)
-    int8 = job.compress(folded, [QuantizeInt8()], task)
+    int8 = job.compress(folded, [QuantizeInt8("mse")], task)
     job.deliver("fp32", folded, ("onnx", "tflite"), task)
     job.deliver("int8", int8, ("onnx", "tflite", "dc"), task)
     job.finish(job.about(title, "photographs", "int8", max_drop=0.01))

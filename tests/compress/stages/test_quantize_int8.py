@@ -52,7 +52,11 @@ def sqnr_db(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("net", ["trained_residual", "trained_branch", "trained_plain"])
-@pytest.mark.parametrize("stage", [QuantizeInt8(), QuantizeInt8("percentile", percentile=99.9)])
+@pytest.mark.parametrize(
+    "stage",
+    [QuantizeInt8(), QuantizeInt8("percentile", percentile=99.9), QuantizeInt8("mse")],
+    ids=lambda stage: stage.observer,
+)
 def test_the_accuracy_holds_on_integers(
     net: str, stage: QuantizeInt8, request: pytest.FixtureRequest
 ) -> None:
@@ -138,6 +142,28 @@ def test_percentiles_are_those_of_all_the_values(folded: Trained) -> None:
         assert high == pytest.approx(float(exact[1]), abs=1.01 * width)
         narrower += high < whole[tensor][1]
     assert narrower > len(found) // 2
+
+
+def test_mse_grids_err_least(folded: Trained) -> None:
+    candidate, task = folded
+    graph, shape = candidate.network.graph, candidate.network.input_shape
+    calibrator = Calibrator(graph, task.need_calibration("test"), shape, "test")
+    found, whole = calibrator.mse(), calibrator.minmax()
+    seen = candidate.network.activations(pictures(task))
+    narrower = 0
+    for tensor, values in seen.items():
+        near, wide = (_error(values, *ranges[tensor]) for ranges in (found, whole))
+        assert near <= 1.01 * wide
+        narrower += near < 0.9 * wide
+    assert narrower >= 3
+    stage = QuantizeInt8("mse")(candidate, task).candidate
+    assert stage.activations[INPUT].observer == "mse"
+
+
+def _error(values: np.ndarray, low: float, high: float) -> float:
+    scale, zero = affine_grid(low, high)
+    codes = np.clip(np.rint(values / scale) + zero, 0, 255)
+    return float(((values - (codes - zero) * scale) ** 2).mean())
 
 
 def test_integer_weights_stay_as_they_are(folded: Trained, int8: Candidate) -> None:

@@ -123,12 +123,14 @@ class Optimizing:
         parameters = [p for group in self._groups for p in group["params"] if p.grad is not None]
         before = [p.detach().clone() for p in parameters]
         self._current.step()
-        moved, along = 0.0, 0.0
+        squares, products = [], []
         for parameter, old in zip(parameters, before, strict=True):
             assert parameter.grad is not None
             step = parameter.detach() - old
-            moved += float((step * step).sum())
-            along -= float((step * parameter.grad).sum())
+            squares.append((step * step).sum())
+            products.append((step * parameter.grad).sum())
+        # One transfer from an accelerator, not one for each parameter.
+        moved, along = torch.stack([torch.stack(squares), -torch.stack(products)]).sum(1).tolist()
         if along > 0:
             self._mean = _DECAY * self._mean + (1 - _DECAY) * moved / along / factor
             self._steps += 1

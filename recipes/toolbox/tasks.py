@@ -27,7 +27,6 @@ def picture_task(job: Job, spec: ModelSpec, data: Splits, dataset: str, **settin
     `settings`: fields of Trainer. Calibration pictures are the first 512 training pictures.
     """
     train, val, test = job.few(data.train), job.few(data.val), job.few(data.test)
-    few = spec.preprocess.normalise(train.images[:_BATCH])
 
     def calibration() -> Iterator[Batch]:
         for start in range(0, min(CALIBRATION, len(train)), _BATCH):
@@ -38,16 +37,18 @@ def picture_task(job: Job, spec: ModelSpec, data: Splits, dataset: str, **settin
         test=Classification(test.images, test.labels, spec.preprocess, "scoring").right,
         finetune=Trainer(train.images, train.labels, spec.preprocess, **settings),
         calibration=calibration,
-        fingerprint=f"{dataset} {_digest(train)} {_digest(val)} {_told(settings, few)}",
+        fingerprint=f"{dataset} {_digest(train)} {_digest(val)} {_told(settings, spec, train)}",
         seed=job.seed,
     )
 
 
-def _told(settings: Mapping[str, Any], pictures: Batch) -> str:
-    """The settings by name, a teacher as its digest."""
+def _told(settings: Mapping[str, Any], spec: ModelSpec, train: Split) -> str:
+    """The settings by name, a teacher as what tells it from others."""
     teacher = settings.get("teacher")
-    named = {} if teacher is None else {"teacher": teacher_digest(teacher, pictures)}
-    return str(sorted((settings | named).items()))
+    if teacher is not None:
+        few = spec.preprocess.normalise(train.images[:_BATCH])
+        settings = {**settings, "teacher": teacher_digest(teacher, few)}
+    return str(sorted(settings.items()))
 
 
 def _digest(split: Split) -> str:

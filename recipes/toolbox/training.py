@@ -51,7 +51,8 @@ class Trainer:
     `sgd_rate`, or one learnt from Adam's steps (see optimizing.Optimizing). tuning.learning_rate
     is the peak of the `rate` (see rates.rate_factor). Weight decay leaves biases and norms alone.
 
-    shift, flip, crop, brightness, contrast: see augmenting.Augmentation. mixup: the alpha of
+    shift, flip, crop, brightness, contrast: of the pictures as `pixels` gives them, prepared for
+    the net; see augmenting.Augmentation. mixup: the alpha of
     losses.Mixing, 0 for none. class_weights: of the loss, "balanced" against unequal classes (see
     sampling.balanced_weights); sampling: see sampling.sample. frozen: see freezing.frozen.
 
@@ -139,6 +140,12 @@ class _Training:
         self._optimizing = Optimizing(model, tuning, trainer.schedule)
         self._teaching = trainer.teacher and Teaching(trainer.teacher, team.device)
         self._planner = trainer.planner
+        smallest = self._planner.size // self._planner.steps
+        if smallest < team.share.count:
+            raise RangeError(
+                f"{team.share.count} processes cannot share batches of {smallest} pictures; raise "
+                f"batch_size or launch fewer"
+            )
         self._loss: Loss | None = None
         self._weights: NDArray[np.float64] | None = None
 

@@ -42,7 +42,9 @@ def test_frozen_layers_keep_every_byte(candidate: Candidate, decay: float) -> No
     train = digit_splits().train
     trainer = Trainer(
         *(train.images[:256], train.labels[:256], candidate.spec.preprocess),
-        optimizer="sgd", weight_decay=decay, frozen=("stem", "conv?", "bn1"),
+        optimizer="sgd",
+        weight_decay=decay,
+        frozen=("stem", "conv?", "bn1"),
     )
     with constrained(candidate) as tuned:
         trainer(tuned.model, Tuning(2, 1e-1, 0, None))

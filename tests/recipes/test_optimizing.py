@@ -20,8 +20,12 @@ EPOCHS, STEPS = 4, 5
 
 def schedule(**settings: Any) -> Schedule:
     plain: dict[str, Any] = {
-        "optimizer": "adam-sgd", "rate": "cosine", "warm_up": 0.0, "weight_decay": 0.0,
-        "switch": 0.5, "sgd_rate": None,
+        "optimizer": "adam-sgd",
+        "rate": "cosine",
+        "warm_up": 0.0,
+        "weight_decay": 0.0,
+        "switch": 0.5,
+        "sgd_rate": None,
     }
     return Schedule(**{**plain, **settings})
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from compress.errors import ModelError, one_line
@@ -28,11 +29,8 @@ def folded(node: onnx.NodeProto, opset: int, inputs: Sequence[Constant | None]) 
     """The results of a node all of whose inputs are known. Raises ModelError."""
     _check_growth(node, inputs)
     given = {name: c.array for name, c in zip(node.input, inputs, strict=True) if c is not None}
-    alone = onnx.NodeProto()
-    alone.CopyFrom(node)
-    alone.domain = ""
     try:
-        evaluator = ReferenceEvaluator(alone, opsets={"": opset})
+        evaluator = ReferenceEvaluator(_alone(node, opset, list(given)))
         results: list[Any] = list(evaluator.run(None, given))
     except Exception as error:  # the implementations raise what numpy raises
         raise ModelError(f"it cannot be computed ({one_line(error)})") from error
@@ -41,6 +39,13 @@ def folded(node: onnx.NodeProto, opset: int, inputs: Sequence[Constant | None]) 
     first = inputs[0].name if inputs and inputs[0] is not None else ""
     names = [first if node.op_type in _KEEPS_NAME and first else name for name in node.output]
     return [Constant(np.asarray(r), name) for r, name in zip(results, names, strict=False)]
+
+
+def _alone(node: onnx.NodeProto, opset: int, names: Sequence[str]) -> onnx.ModelProto:
+    """The node as a net of its own: the opset decides how it is spelled."""
+    ends = [[onnx.ValueInfoProto(name=n) for n in kind] for kind in (names, node.output)]
+    graph = helper.make_graph([node], "one", *ends)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
 def _check_growth(node: onnx.NodeProto, inputs: Sequence[Constant | None]) -> None:

@@ -108,6 +108,8 @@ def _took_bias(net: NetBuilder, source: Value, constant: Array) -> bool:
     calls = [n for n in net.graph.nodes if n.target == source.node.target]
     if not isinstance(layer, nn.Conv2d | nn.Linear) or len(calls) != 1:
         return False
+    if constant.ndim == 0:  # no bias, but part of a formula: the 3 of a hard sigmoid
+        return False
     axis = 1 if isinstance(layer, nn.Conv2d) else len(source.shape) - 1
     shape = (1,) * (len(source.shape) - constant.ndim) + constant.shape
     width = layer.weight.shape[0]

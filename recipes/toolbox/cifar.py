@@ -1,0 +1,36 @@
+"""What the recipes on CIFAR-10 share: the small nets trained here, their data and fine-tuning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compress.candidate import Candidate
+from compress.spec import ModelSpec
+from compress.task import Task
+from recipes.datasets import npz
+from recipes.toolbox.job import Job
+from recipes.toolbox.tasks import picture_task
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+DATA = "a folder with train.npz, val.npz and test.npz (x uint8 N x 32 x 32 x 3, y int64)"
+
+
+def baseline(job: Job, spec: ModelSpec, net: str) -> Candidate:
+    """The net of --weights, or recipes/weights/NET-cifar10.safetensors (see train_cifar10)."""
+    return Candidate.load(spec, job.weights or WEIGHTS / f"{net}-cifar10.safetensors")
+
+
+def cifar10_task(job: Job, spec: ModelSpec) -> Task:
+    """Fine-tuning as the baselines were trained, but for the rate, which only falls."""
+    return picture_task(
+        job,
+        spec,
+        npz(job.need_data(DATA)),
+        "cifar10",
+        optimizer="sgd",
+        weight_decay=5e-4,
+        label_smoothing=0.1,
+        shift=4,
+        flip=True,
+        channels_last=True,
+    )

@@ -40,15 +40,13 @@ class Original:
 
     @staticmethod
     def on(predict: Predict, shown: Shown, preprocess: Preprocess, what: str) -> Original:
-        """Ask it. ModelError where it is no classifier or gives what is no number."""
+        """Ask it. ModelError where it gives what is no finite number."""
         found = [out for _, out in outputs_of(shown.pixels, preprocess, predict, what)]
         outputs = np.concatenate(found)
-        if outputs.shape[1] < 2 or not np.isfinite(outputs).all():
+        if not np.isfinite(outputs).all():
             raise ModelError(
-                f"the net gives {outputs.shape[1]} numbers a picture, some of them not finite: a "
-                f"classifier's finite scores, at least 2, are needed"
-                if outputs.shape[1] > 1
-                else "the net gives one number a picture; a classifier's scores are needed"
+                "the net gives NaN or infinity on some pictures; check its preprocessing "
+                "(--preprocess) and its weights"
             )
         return Original(outputs, shown.labels)
 

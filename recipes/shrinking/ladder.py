@@ -55,5 +55,8 @@ def bits_by_layer(layers: Sequence[LayerInfo], bits: int) -> tuple[tuple[str, in
 
 
 def is_hopeless(loss: float, max_drop: float) -> bool:
-    """True where fewer bits cannot come back within `max_drop`: beyond ten times it, and 10 %."""
-    return loss > max(10 * max_drop, 0.10)
+    """True where fewer bits, which lose more, cannot come back within `max_drop`, in [0, 1].
+
+    Twice the limit and two points: a few hundred pictures do not tell less apart.
+    """
+    return loss > max(2 * max_drop, 0.02)

@@ -20,6 +20,8 @@ from targets.runtimes.onnxruntime import OnnxRuntime, OnnxSession
 
 # Of torch's own answers: few pictures at a time stay in the processor's cache.
 _BLOCK = 8
+# Of ImageNet's nets.
+_SIDE = 224
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,15 +48,12 @@ class Net:
 def open_net(wish: Wish) -> Net:
     """Open `wish.model`. An EdgepressError, one line, for what cannot be opened or compressed."""
     classes = () if wish.labels is None else read_class_names(wish.labels)
-    found = opened(wish.model, weights=wish.weights, classes=classes)
+    # A function's net may take pictures of any size: the preprocessing then says of which.
+    function = not wish.model.endswith((".onnx", ".pt2")) and wish.preprocess is not None
+    given = named_preprocess(wish.preprocess or "", _SIDE) if function else None
+    found = opened(wish.model, weights=wish.weights, preprocess=given, classes=classes)
     candidate, assumed = found.candidate, found.assumed_preprocess
-    if len(candidate.spec.input_shape) != 4:
-        raise ModelError(f"{wish.model} takes {candidate.spec.input_shape}; pictures are needed")
-    if not candidate.network.layers():
-        raise ModelError(
-            f"{wish.model} has no convolution or linear layer with weights of its own; there is "
-            f"nothing to compress"
-        )
+    _check_kind(wish.model, candidate)
     if wish.preprocess is not None:
         candidate, assumed = _fed(candidate, wish.preprocess), False
     notes = (_assumption(candidate),) if assumed else ()
@@ -64,6 +63,26 @@ def open_net(wish: Wish) -> Net:
     path = Path(wish.model)
     session = OnnxRuntime().load(path, torch.get_num_threads())
     return Net(name, candidate, _whole_batches(session), notes, path.stat().st_size)
+
+
+def _check_kind(model: str, candidate: Candidate) -> None:
+    """ModelError for what is no classifier of pictures, or has nothing to compress."""
+    graph = candidate.network.graph
+    if len(candidate.spec.input_shape) != 4:
+        raise ModelError(
+            f"{model} takes {candidate.spec.input_shape}; a net for pictures is needed"
+        )
+    shape = graph.by_id[graph.outputs[0]].shape[1:]
+    if len([size for size in shape if size != 1]) != 1:
+        raise ModelError(
+            f"{model} answers a picture with {shape}; a classifier, with one number for each of "
+            f"at least 2 classes, is needed"
+        )
+    if not candidate.network.layers():
+        raise ModelError(
+            f"{model} has no convolution or linear layer with weights of its own; there is "
+            f"nothing to compress"
+        )
 
 
 def name_of(model: str) -> str:

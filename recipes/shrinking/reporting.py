@@ -12,7 +12,7 @@ from recipes.shrinking.answers import Original, answers_of
 from recipes.shrinking.choice import why_not_timed
 from recipes.shrinking.material import Material
 from recipes.shrinking.net import Net
-from recipes.shrinking.trial import Trial
+from recipes.shrinking.trial import Bench, Trial
 from recipes.shrinking.wish import Wish
 from recipes.toolbox.delivery import RUNTIMES
 from recipes.toolbox.progress import counted_bar
@@ -23,7 +23,7 @@ from targets.devices.local import LocalDevice
 from targets.measurement import Measurement, Plan, Target
 from targets.report import HeldOut, Report, Row
 from targets.rows import About, Baseline, Entry
-from targets.units import bytes_text, share_text, times_text
+from targets.units import share_text, times_text
 
 PLAN = Plan(runs=60, rounds=3, warmup_s=0.3, max_s=0.3)
 _UNCOMPARED = (
@@ -36,10 +36,9 @@ _TIMES = (
 )
 
 
-def report_of(
-    wish: Wish, net: Net, material: Material, original: Original, trials: Sequence[Trial]
-) -> Report:
+def report_of(wish: Wish, net: Net, bench: Bench, trials: Sequence[Trial]) -> Report:
     """Time what may be recommended, score it on the test pictures, gather all."""
+    material, original = bench.material, bench.original
     reasons = {t.artifact.path: why_not_timed(t, trials, wish, original.top1) for t in trials}
     timed = [t for t in trials if not reasons[t.artifact.path]]
     with counted_bar("measuring latency") as progress:
@@ -148,12 +147,3 @@ def sentences(report: Report) -> tuple[str, ...]:
     """What to ship, and what to know of it."""
     advice: Advice = advise(report)
     return (advice.sentence, *advice.notes)
-
-
-def size_text(trial: Trial) -> str:
-    """One line for a file that was just scored."""
-    score = trial.score
-    top1 = "" if score.top1 is None else f"  top-1 {share_text(score.top1)}"
-    agreement = "" if score.agreement is None else share_text(score.agreement)
-    size = f"{bytes_text(trial.artifact.size_bytes):>9}"
-    return f"{trial.artifact.path.name:36}{size}  agreement {agreement}{top1}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 
 from compress.candidate import Candidate
-from compress.errors import EquivalenceError
+from compress.errors import EdgepressError, EquivalenceError
 from compress.stage import Stage, run
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.stages.share_weights import ShareWeights
@@ -58,7 +57,7 @@ def make(rung: Rung, start: Candidate, task: Task) -> Candidate:
     """The rung's net from that of the rung it starts from."""
     stages: list[Stage] = []
     if rung.quantize:
-        stages.append(QuantizeInt8())
+        stages.append(QuantizeInt8(observer="mse"))  # photographs have long thin tails
     if rung.bits is not None:
         stages.append(ShareWeights(bits_by_layer(start.network.layers(), rung.bits)))
     with busy(f"making {rung.label}"):
@@ -74,26 +73,29 @@ class Bench:
     material: Material
     original: Original
 
-    def trials(self, rung: Rung, candidate: Candidate, formats: Sequence[str]) -> list[Trial]:
-        """Write `candidate` in each format, and run each file on the selection pictures.
+    def trial(self, rung: Rung, candidate: Candidate, form: str, beside: Trial | None) -> Trial:
+        """Write `candidate` in one format, and run the file on the selection pictures.
 
-        A container is decoded and compared with the file beside it, bit by bit, and has its score.
+        A container has the score of the file `beside` it, with which what it decodes to is
+        compared bit by bit. An EdgepressError leaves no file behind.
         """
-        done: list[Trial] = []
-        for form in formats:
-            exporter = _EXPORTERS[form]
-            path = self.folder / f"{self.name}-{rung.label}{exporter.suffix}"
+        exporter = _EXPORTERS[form]
+        path = self.folder / f"{self.name}-{rung.label}{exporter.suffix}"
+        try:
             with busy(f"writing {path.name}"):
                 artifact = exporter(candidate, path)
             if form == "dc":
-                self._compare_decoded(artifact, done[0].artifact)
-                done.append(Trial(rung, candidate, artifact, done[0].ran, done[0].score))
-                continue
+                if beside is None:
+                    raise EquivalenceError(f"{path.name} has no file beside it to be judged by")
+                self._compare_decoded(artifact, beside.artifact)
+                return Trial(rung, candidate, artifact, beside.ran, beside.score)
             with busy(f"comparing {path.name} with its net"):
                 self._compare(candidate, artifact)
             score = self.original.score(self.answers(artifact), artifact.sha256)
-            done.append(Trial(rung, candidate, artifact, artifact, score))
-        return done
+        except EdgepressError:
+            path.unlink(missing_ok=True)
+            raise
+        return Trial(rung, candidate, artifact, artifact, score)
 
     def answers(self, artifact: Artifact) -> Classes:
         """The file's answers on the selection pictures."""

@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 from compress.candidate import Candidate
 from compress.errors import ExportError, first_line
 from targets.formats.exportable import OUTPUT, check_folded
+from targets.formats.reweighing import reweighed
 
 # Opset 18 has the axes of ReduceMean as an input; 21 the newest that was checked end to end.
 OPSETS = (18, 19, 20, 21)
@@ -27,6 +28,12 @@ def float_model(candidate: Candidate, opset: int) -> onnx.ModelProto:
     exporter cannot write, and for encoded ones whose batch norm is not folded.
     """
     check_folded(candidate)
+    written = reweighed(candidate, f"onnx {opset}", lambda: _converted(candidate, opset))
+    return onnx.load_from_string(written)
+
+
+def _converted(candidate: Candidate, opset: int) -> bytes:
+    """torch's exporter called on the net itself."""
     shape = (1, *candidate.spec.input_shape[1:])
     name = candidate.spec.inputs[0].name
     try:
@@ -49,7 +56,7 @@ def float_model(candidate: Candidate, opset: int) -> onnx.ModelProto:
     _pool_instead_of_mean(model.graph)
     _strip(model)
     prune_initializers(model.graph)
-    return model
+    return model.SerializeToString(deterministic=True)
 
 
 @contextmanager

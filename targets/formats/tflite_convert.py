@@ -17,14 +17,27 @@ from compress.candidate import Candidate
 from compress.errors import ExportError, first_line
 from compress.extras import need
 from targets.formats.exportable import check_folded
+from targets.formats.reweighing import reweighed
 
 
 def float_flatbuffer(candidate: Candidate) -> bytes:
     """The candidate as float32 operators at batch 1, pictures NHWC. ExportError where it cannot."""
     check_folded(candidate)
+    form = "tflite, parted" if _needs_parting(candidate) else "tflite"
+    return reweighed(candidate, form, lambda: _converted(candidate))
+
+
+def _needs_parting(candidate: Candidate) -> bool:
+    """True where an integer net has hard sigmoids, see `_part_hard_sigmoids`."""
+    modules = candidate.network.module().modules()
+    return bool(candidate.activations) and any(isinstance(m, nn.Hardsigmoid) for m in modules)
+
+
+def _converted(candidate: Candidate) -> bytes:
+    """The converter called on the net itself."""
     shape = (1, *candidate.spec.input_shape[1:])
     module = candidate.network.module().eval()
-    if candidate.activations:
+    if _needs_parting(candidate):
         _part_hard_sigmoids(module)
     example = torch.zeros(shape)
     with _quiet():

@@ -8,16 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from recipes import cli
-from recipes.shrinking import flow, reporting
+from recipes.shrinking import climb, reporting
+from recipes.shrinking.net import open_net
+from recipes.shrinking.wish import Wish
 from recipes.toolbox.folder import MARK
 from targets.advice import advise
 from targets.measurement import Plan
 from targets.report import Report, read_report
 from targets.runtimes.onnxruntime import OnnxRuntime
-from tests.digits import digits
+from tests.digits import digits, trained
 from tests.nets import digits_residual_spec
 from tests.recipes.small_model import write_model, write_pictures
 from tests.recipes.test_cli import refused
@@ -41,7 +44,7 @@ def quick() -> Iterator[None]:
     """Hardly timed, and without the converter of TFLite, which tests of its own have."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reporting, "PLAN", QUICK)
-        patch.setattr(flow, "EXTRAS", {"tflite": ("not_installed", "tflite")})
+        patch.setattr(climb, "EXTRAS", {"tflite": ("not_installed", "tflite")})
         yield
 
 
@@ -227,10 +230,18 @@ def test_bad_models_are_one_line(
         assert words in said
 
 
-def test_preprocessing_by_file_is_no_assumption(place: Path, tmp_path: Path) -> None:
-    from recipes.shrinking.net import open_net
-    from recipes.shrinking.wish import Wish
+def test_a_function_with_a_checkpoint_is_the_same_net(place: Path, tmp_path: Path) -> None:
+    trained_net = trained(digits_residual_spec).candidate
+    torch.save(trained_net.network.module().state_dict(), tmp_path / "digits.pt")
+    model = "tests.nets:digits_residual_spec"
+    net = open_net(Wish(model, place, place, weights=tmp_path / "digits.pt"))
+    assert net.name == "digits_residual_spec"
+    assert (net.notes, net.file_bytes) == ((), None)
+    batch = digits()["test"].images[:20]
+    assert np.array_equal(net.answer(batch).argmax(1), trained_net.predict(batch).argmax(1))
 
+
+def test_preprocessing_by_file_is_no_assumption(place: Path, tmp_path: Path) -> None:
     given = tmp_path / "feed.json"
     given.write_text(json.dumps({"channel_order": "GREY", "scale": 1 / 16}))
     wish = Wish(str(place / "digits.onnx"), place / "pictures", tmp_path, preprocess=str(given))

@@ -156,11 +156,11 @@ def test_the_input_is_ours(
     wanted = preprocess.normalise(prepare(preprocess, pixels, "picture")[np.newaxis])[0]
     if layout == "NHWC":
         wanted = wanted.transpose(1, 2, 0)
-    # One step of a pixel, where Pillow's fixed-point weights round the other way.
     step = preprocess.scale / min(preprocess.std)
     off = np.abs(found - wanted.reshape(-1))
-    assert off.max() <= 1.01 * step
-    assert (off > 1e-5 * step + 1e-6).mean() <= 0.002
+    # Without antialiasing the sums are rounded once: half a pixel may fall on either side.
+    assert off.max() <= (1e-4 if preprocess.antialias else 1.01) * step
+    assert (off > 1e-4 * step).mean() <= 0.002
 
 
 def test_the_answer_is_ours(program: Path, tmp_path: Path) -> None:

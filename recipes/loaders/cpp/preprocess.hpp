@@ -25,14 +25,19 @@ inline std::vector<double> turn_resized(const std::vector<double>& x, int h, int
     const double centre = (i + 0.5) * scale;
     const int first = std::max(0, int(centre - reach + 0.5));
     const int last = std::min(w, int(centre + reach + 0.5));
+    std::vector<double> weights;
     double total = 0;
-    for (int k = first; k < last; ++k) total += 1 - std::abs(k + 0.5 - centre) / reach;
+    for (int k = first; k < last; ++k) {
+      weights.push_back(1 - std::abs(k + 0.5 - centre) / reach);
+      total += weights.back();
+    }
+    for (double& weight : weights)  // Pillow's have 22 bits behind the point
+      weight = antialias ? std::floor(weight / total * 4194304 + 0.5) / 4194304 : weight / total;
     for (int row = 0; row < h; ++row)
       for (int channel = 0; channel < c; ++channel) {
         double sum = 0;
         for (int k = first; k < last; ++k)
-          sum += (1 - std::abs(k + 0.5 - centre) / reach) * x[(size_t(row) * w + k) * c + channel];
-        sum /= total;
+          sum += weights[k - first] * x[(size_t(row) * w + k) * c + channel];
         y[(size_t(i) * h + row) * c + channel] = antialias ? std::floor(sum + 0.5) : sum;
       }
   }

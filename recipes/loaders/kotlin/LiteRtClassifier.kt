@@ -6,7 +6,7 @@ import java.io.File
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import kotlin.math.exp
-import kotlin.math.rint
+import kotlin.math.round
 import org.json.JSONObject
 import org.tensorflow.lite.DataType
 import org.tensorflow.lite.Interpreter
@@ -56,7 +56,7 @@ class LiteRtClassifier(model: ByteBuffer, threads: Int = 1) : AutoCloseable {
         val (from, to) = input.quantizationParams() to output.quantizationParams()
         for (value in prepare(image, about)) {
             if (input.dataType() == DataType.FLOAT32) given.putFloat(value)
-            else given.put((rint(value / from.scale) + from.zeroPoint).toInt().coerceIn(-128, 127).toByte())
+            else given.put((round(value / from.scale) + from.zeroPoint).toInt().coerceIn(-128, 127).toByte())
         }
         interpreter.run(given.rewind(), answer)
         answer.rewind()

@@ -7,7 +7,7 @@ import kotlin.math.abs
 import kotlin.math.floor
 import kotlin.math.max
 import kotlin.math.min
-import kotlin.math.rint
+import kotlin.math.round // half to even
 import org.json.JSONArray
 import org.json.JSONObject
 
@@ -22,12 +22,15 @@ private fun turnResized(x: DoubleArray, h: Int, w: Int, c: Int, out: Int, antial
     for (i in 0 until out) {
         val centre = (i + 0.5) * scale
         val taps = max(0, (centre - reach + 0.5).toInt()) until min(w, (centre + reach + 0.5).toInt())
-        val weights = taps.map { 1 - abs(it + 0.5 - centre) / reach }
-        val total = weights.sum()
+        val shares = taps.map { 1 - abs(it + 0.5 - centre) / reach }
+        val weights = shares.map { // Pillow's have 22 bits behind the point
+            val weight = it / shares.sum()
+            if (antialias) floor(weight * 4194304 + 0.5) / 4194304 else weight
+        }
         for (row in 0 until h) for (channel in 0 until c) {
             var sum = 0.0
             for (k in taps) sum += weights[k - taps.first] * x[(row * w + k) * c + channel]
-            y[(i * h + row) * c + channel] = if (antialias) floor(sum / total + 0.5) else sum / total
+            y[(i * h + row) * c + channel] = if (antialias) floor(sum + 0.5) else sum
         }
     }
     return y
@@ -59,15 +62,15 @@ fun prepare(image: Image, about: JSONObject): FloatArray {
         require(how.getString("interpolation") == "bilinear") { "resizing is not bilinear" }
         x = turnResized(x, h, w, c, wide, how.getBoolean("antialias"))
         x = turnResized(x, wide, h, c, tall, how.getBoolean("antialias"))
-        for (i in x.indices) x[i] = rint(x[i])
+        for (i in x.indices) x[i] = round(x[i])
         h = tall
         w = wide
     }
     val sideH = how.optInt("crop", h)
     val sideW = how.optInt("crop", w)
     require(sideH <= h && sideW <= w) { "the picture is smaller than the crop" }
-    val top = rint((h - sideH) / 2.0).toInt() // half to even
-    val left = rint((w - sideW) / 2.0).toInt()
+    val top = round((h - sideH) / 2.0).toInt()
+    val left = round((w - sideW) / 2.0).toInt()
     val scale = how.getDouble("scale").toFloat()
     val (mean, std) = listOf("mean", "std").map { name ->
         val numbers = how.getJSONArray(name)

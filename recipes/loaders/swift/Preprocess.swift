@@ -34,14 +34,16 @@ func turnResized(_ x: [Double], _ h: Int, _ w: Int, _ c: Int, _ out: Int, _ anti
     for i in 0..<out {
         let centre = (Double(i) + 0.5) * scale
         let taps = max(0, Int(centre - reach + 0.5))..<min(w, Int(centre + reach + 0.5))
-        let weights = taps.map { 1 - abs(Double($0) + 0.5 - centre) / reach }
-        let total = weights.reduce(0, +)
+        let shares = taps.map { 1 - abs(Double($0) + 0.5 - centre) / reach }
+        let total = shares.reduce(0, +)
+        let weights = shares.map {  // Pillow's have 22 bits behind the point
+            antialias ? ($0 / total * 4_194_304 + 0.5).rounded(.down) / 4_194_304 : $0 / total
+        }
         for row in 0..<h {
             for channel in 0..<c {
                 var sum = 0.0
                 for (k, weight) in zip(taps, weights) { sum += weight * x[(row * w + k) * c + channel] }
-                let value = sum / total
-                y[(i * h + row) * c + channel] = antialias ? (value + 0.5).rounded(.down) : value
+                y[(i * h + row) * c + channel] = antialias ? (sum + 0.5).rounded(.down) : sum
             }
         }
     }

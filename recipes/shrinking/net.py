@@ -49,7 +49,7 @@ def open_net(wish: Wish) -> Net:
     """Open `wish.model`. An EdgepressError, one line, for what cannot be opened or compressed."""
     classes = () if wish.labels is None else read_class_names(wish.labels)
     # A function's net may take pictures of any size: the preprocessing then says of which.
-    function = not wish.model.endswith((".onnx", ".pt2")) and wish.preprocess is not None
+    function = not _is_file(wish.model) and wish.preprocess is not None
     given = named_preprocess(wish.preprocess or "", _SIDE) if function else None
     found = opened(wish.model, weights=wish.weights, preprocess=given, classes=classes)
     candidate, assumed = found.candidate, found.assumed_preprocess
@@ -58,7 +58,7 @@ def open_net(wish: Wish) -> Net:
         candidate, assumed = _fed(candidate, wish.preprocess), False
     notes = (_assumption(candidate),) if assumed else ()
     name = name_of(wish.model)
-    if not wish.model.endswith(".onnx"):
+    if not wish.model.lower().endswith(".onnx"):
         return Net(name, candidate, _in_blocks(candidate.network.predict), notes)
     path = Path(wish.model)
     session = OnnxRuntime().load(path, torch.get_num_threads())
@@ -87,8 +87,11 @@ def _check_kind(model: str, candidate: Candidate) -> None:
 
 def name_of(model: str) -> str:
     """What files and folder are called after."""
-    function = "" if Path(model).suffix else model.rpartition(":")[2]
-    return safe_name(function or Path(model).stem)
+    return safe_name(Path(model).stem if _is_file(model) else model.rpartition(":")[2])
+
+
+def _is_file(model: str) -> bool:
+    return model.lower().endswith((".onnx", ".pt2"))
 
 
 def _fed(candidate: Candidate, asked: str) -> Candidate:

@@ -48,6 +48,10 @@ class Value:
         """The axis that grows with the number of pictures, None for what is alike for all."""
         return next((i for i, n in enumerate(self.shape) if n != self.doubled[i]), None)
 
+    def answers(self, pictures: int) -> bool:
+        """Whether the first axis is that of the pictures, and of nothing else."""
+        return self.batch_axis == 0 and self.shape[0] == pictures
+
 
 class NetBuilder:
     """Collects operators into a torch.fx graph and layers into submodules."""

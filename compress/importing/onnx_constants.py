@@ -43,8 +43,9 @@ def folded(node: onnx.NodeProto, opset: int, inputs: Sequence[Constant | None]) 
 
 def _alone(node: onnx.NodeProto, opset: int, names: Sequence[str]) -> onnx.ModelProto:
     """The node as a net of its own: the opset decides how it is spelled."""
-    ends = [[onnx.ValueInfoProto(name=n) for n in kind] for kind in (names, node.output)]
-    graph = helper.make_graph([node], "one", *ends)
+    inputs = [onnx.ValueInfoProto(name=name) for name in names]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output]
+    graph = helper.make_graph([node], "one", inputs, outputs)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 

@@ -136,15 +136,15 @@ def _place(
     """The filled layer in the net, under a name of its own; one that is there already again."""
     fill(layer, values)
     weight = op.constant_name(1)
-    twin = next((n for n, other in net.layers.items() if _same(layer, other)), None)
-    if twin is not None:
-        return net.layer(twin, net.layers[twin], source)
+    name = layer_name(weight, op.name, op.kind, ())
+    if isinstance(layer, nn.Conv2d | nn.Linear) and _same(layer, net.layers.get(name)):
+        return net.layer(name, net.layers[name], source)
     return net.layer(layer_name(weight, op.name, op.kind, net.layers), layer, source)
 
 
-def _same(layer: nn.Module, other: nn.Module) -> bool:
+def _same(layer: nn.Module, other: nn.Module | None) -> bool:
     """Whether both are one layer, applied twice: alike in kind, settings and every value."""
-    if type(layer) is not type(other) or repr(layer) != repr(other):
+    if type(layer) is not type(other) or other is None or repr(layer) != repr(other):
         return False
     mine, theirs = layer.state_dict(), other.state_dict()
     return mine.keys() == theirs.keys() and all(torch.equal(mine[n], theirs[n]) for n in mine)

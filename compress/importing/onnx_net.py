@@ -64,7 +64,7 @@ class _Import:
                     f"{self.path}: node {label!r} ({node.op_type}): {error}"
                 ) from error
         output = self.known.get(self.file.output)
-        if not isinstance(output, Value) or output.batch_axis != 0:
+        if not isinstance(output, Value) or not output.answers(self.file.shape[0]):
             raise ModelError(
                 f"{self.path}: its output {self.file.output!r} is not one answer for each picture"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import fx, nn
-from torch.nn.utils import skip_init
 
 from compress.errors import ModelError
-from compress.importing.building import Constant, NetBuilder, Shape, Value, fill, reason
-from compress.importing.names import layer_name
+from compress.importing.building import Constant, NetBuilder, Shape, Value, reason
 from compress.importing.onnx_moves import reshaped
 from compress.importing.program_file import load_program
+from compress.importing.program_layers import LAYERS
 from compress.spec import TensorSpec
 
 _RESHAPES = frozenset({"view", "reshape", "_unsafe_view"})
@@ -78,11 +77,12 @@ class _Import:
                 ) from error
         (result,) = (n for n in self.program.graph.nodes if n.op == "output")
         outputs = [self.known.get(n) for n in result.all_input_nodes]
-        if len(outputs) != 1 or not isinstance(outputs[0], Value) or outputs[0].batch_axis != 0:
+        output = outputs[0] if len(outputs) == 1 else None
+        if not isinstance(output, Value) or not output.answers(shape[0]):
             raise ModelError(
                 f"{self.path} has {len(outputs)} outputs; one answer for each picture is needed"
             )
-        return self.net.finish(outputs[0], self.path.stem), TensorSpec(name, (1, *shape[1:]))
+        return self.net.finish(output, self.path.stem), TensorSpec(name, (1, *shape[1:]))
 
     def _input(self) -> tuple[Shape, str]:
         """Make the input and note the weights."""
@@ -112,8 +112,8 @@ class _Import:
 
     def _taken(self, node: fx.Node) -> Any:
         target = cast("Callable[..., Any]", node.target)
-        args = fx.map_arg(node.args, lambda n: self.known[n])
-        kwargs = fx.map_arg(node.kwargs, lambda n: self.known[n])
+        args = cast("tuple[Any, ...]", fx.map_arg(node.args, lambda n: self.known[n]))
+        kwargs = cast("dict[str, Any]", fx.map_arg(node.kwargs, lambda n: self.known[n]))
         if target is operator.getitem or target in _ARITHMETIC:
             return target(*args)
         packet = target.overloadpacket  # type: ignore[attr-defined]
@@ -125,10 +125,11 @@ class _Import:
                 raise ModelError("the program was exported in training mode; export model.eval()")
             return args[0]
         if name in LAYERS:
-            schema = [argument.name for argument in target._schema.arguments]  # type: ignore[attr-defined]
-            defaults = {a.name: a.default_value for a in target._schema.arguments}  # type: ignore[attr-defined]
-            named = {**defaults, **dict(zip(schema, args, strict=False)), **kwargs}
-            return LAYERS[name](self.net, named)
+            schema = cast("list[Any]", target._schema.arguments)  # type: ignore[attr-defined]
+            defaults = {argument.name: argument.default_value for argument in schema}
+            return LAYERS[name](
+                self.net, {**defaults, **dict(zip(defaults, args, strict=False)), **kwargs}
+            )
         return self._function(node, name, (target, args, kwargs))
 
     def _function(self, node: fx.Node, name: str, call: tuple[Any, Any, Any]) -> Any:
@@ -151,68 +152,3 @@ class _Import:
         if changes_input:  # whoever reads the input later reads what became of it
             self.known[cast(fx.Node, node.args[0])] = made
         return made
-
-
-def _conv(net: NetBuilder, given: Mapping[str, Any]) -> Value:
-    weight, bias = _held(given["weight"]), given["bias"]
-    padding = given["padding"]
-    layer = skip_init(
-        nn.Conv2d,
-        weight.array.shape[1] * given["groups"],
-        weight.array.shape[0],
-        tuple(weight.array.shape[2:]),
-        stride=tuple(given["stride"]) * (2 // len(given["stride"])),
-        padding=padding if isinstance(padding, str) else tuple(padding) * (2 // len(padding)),
-        dilation=tuple(given["dilation"]) * (2 // len(given["dilation"])),
-        groups=given["groups"],
-        bias=bias is not None,
-    )
-    return _placed(net, layer, given, "conv")
-
-
-def _linear(net: NetBuilder, given: Mapping[str, Any]) -> Value:
-    weight = _held(given["weight"])
-    outputs, inputs = weight.array.shape
-    layer = skip_init(nn.Linear, inputs, outputs, bias=given["bias"] is not None)
-    return _placed(net, layer, given, "linear")
-
-
-def _batch_norm(net: NetBuilder, given: Mapping[str, Any]) -> Value:
-    if given["training"]:
-        raise ModelError("the program was exported in training mode; export model.eval()")
-    kind = nn.BatchNorm2d if len(given["input"].shape) == 4 else nn.BatchNorm1d
-    width = _held(given["running_mean"]).array.shape[0]
-    layer = kind(width, eps=given["eps"], affine=given["weight"] is not None).eval()
-    return _placed(net, layer, given, "norm")
-
-
-def _prelu(net: NetBuilder, given: Mapping[str, Any]) -> Value:
-    return _placed(net, nn.PReLU(_held(given["weight"]).array.size), given, "prelu")
-
-
-def _placed(net: NetBuilder, layer: nn.Module, given: Mapping[str, Any], kind: str) -> Value:
-    """The layer under the name that its weights have, once however often it is called."""
-    roles = ("weight", "bias", "running_mean", "running_var")
-    held = {role: _held(given[role]) for role in roles if given.get(role) is not None}
-    fill(layer, {role: constant.array for role, constant in held.items()})
-    first = next(iter(held.values())).name
-    path = first.rpartition(".")[0]
-    known = net.layers.get(path)
-    if known is not None and repr(known) == repr(layer):
-        return net.layer(path, known, given["input"])
-    name = layer_name(f"{path}.weight", path, kind, net.layers)
-    return net.layer(name, layer, given["input"])
-
-
-def _held(given: Any) -> Constant:
-    if not isinstance(given, Constant):
-        raise ModelError("its weights are computed from the picture")
-    return given
-
-
-LAYERS: Mapping[str, Callable[[NetBuilder, Mapping[str, Any]], Value]] = {
-    "batch_norm": _batch_norm,
-    "conv2d": _conv,
-    "linear": _linear,
-    "prelu": _prelu,
-}

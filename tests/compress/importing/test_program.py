@@ -82,7 +82,7 @@ def test_operators_in_place(tmp_path: Path) -> None:
 
 def test_training_mode(tmp_path: Path) -> None:
     path = saved(lively(digits_residual()).train(), SHAPE, tmp_path / "net.pt2", free=True)
-    with pytest.raises(ModelError, match="training mode; export model.eval"):
+    with pytest.raises(ModelError, match=r"training mode; export model\.eval"):
         open_model(str(path))
 
 

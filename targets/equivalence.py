@@ -7,7 +7,9 @@ sum next to the middle of two steps rounds the other way, one in 10,000 or fewer
 But each such step moves sums behind it, and after 20 layers 3 % of the outputs are a step off,
 after 56 some are five. So an integer file is judged twice: each operator alone, on the file's own
 inputs (`local_check`), where nothing adds up; and its outputs, which must lie within a step, or
-part from the simulation by less than half of what the grids themselves made it part from float.
+part from the simulation by no more than two right computations can: after many layers (MobileNetV2)
+their roundings have become independent, and then they part from each other by the square root of
+two times what the grids make each of them part from float.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class Tolerance:
     """What may differ: relative_error in float files, noise_ratio in integer files."""
 
     relative_error: float = 1e-4
-    noise_ratio: float = 0.5
+    noise_ratio: float = 2**0.5
 
 
 def compare(

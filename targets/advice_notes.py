@@ -16,7 +16,8 @@ def notes_of(report: Report, ship: Row | None) -> list[str]:
         notes.append(
             "The pictures have no labels, so the loss of top-1 is an estimate: where a file's "
             "answer differs from the original's, what the original's own probabilities say that "
-            "the change costs. Labelled pictures measure it."
+            "the change costs, and of that the upper end of the 95 % interval. Labelled pictures "
+            "measure it."
         )
     compressed = ship is not None and ship.method != "none"
     nearest = None if compressed else _nearest(report)

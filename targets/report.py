@@ -64,7 +64,8 @@ class Row:
     gets right where the fp32 net was wrong, and the reverse. `times_ms` are the raw times by
     process. agreement: share of the pictures, in [0, 1], on which the file's first class is the
     uncompressed net's. estimated_drop: the loss of top-1, in [0, 1], that those answers mean if the
-    uncompressed net's probabilities are right: the mean of p(its class) - p(the file's class).
+    uncompressed net's probabilities are right: the mean of p(its class) - p(the file's class), of
+    which the upper end of the 95 % interval stands here.
     Additions to schema 1: won, lost, first_ms, rss_base_bytes, times_ms; and agreement,
     estimated_drop, held_out, which need no reason where they are None.
     """

@@ -18,6 +18,7 @@ from targets.rows import Score
 
 Classes = NDArray[np.int64]
 _NONE = -1
+_NORMAL_95 = 1.96
 
 
 def answers_of(predict: Predict, shown: Shown, preprocess: Preprocess, what: str) -> Classes:
@@ -94,11 +95,14 @@ class Original:
         """The loss of top-1, in [0, 1], if the original's probabilities are right.
 
         The mean of p(its class) - p(the other's class): an answer that changes between two classes
-        of nearly equal probability costs nearly nothing, as on average over labels it does.
+        of nearly equal probability costs nearly nothing, as on average over labels it does. Of that
+        mean the upper end of its 95 % interval: few pictures must not make a file look good.
         """
         rows = np.arange(len(classes))
         known = np.where(classes == _NONE, 0.0, self._probabilities[rows, classes])
-        return float(np.mean(self._probabilities[rows, self.classes] - known))
+        costs = self._probabilities[rows, self.classes] - known
+        deviation = float(np.std(costs, ddof=1)) if len(costs) > 1 else 0.0
+        return min(1.0, float(np.mean(costs)) + _NORMAL_95 * deviation / len(costs) ** 0.5)
 
     @cached_property
     def _probabilities(self) -> NDArray[np.float64]:

@@ -33,10 +33,11 @@ def original(labels: NDArray[np.int64] | None = None) -> Original:
 
 
 def test_the_estimated_drop_is_what_the_changed_answers_cost() -> None:
-    """Original says 0, 1, 0, 2; another says 0, 2, 2, 2."""
+    """Original says 0, 1, 0, 2; another says 0, 2, 2, 2: costs 0, 0.3, 0, 0."""
     score = original().score(np.array([0, 2, 2, 2]), "")
     assert score.agreement == 0.5
-    assert score.estimated_drop == pytest.approx((0.6 - 0.3 + 0.0) / 4, abs=1e-6)
+    # The standard error of the mean of three zeros and 0.3 is 0.3 / 4.
+    assert score.estimated_drop == pytest.approx(0.3 / 4 + 1.96 * 0.3 / 4, abs=1e-6)
     assert (score.top1, score.won, score.lost) == (None, None, None)
     assert original().estimated_drop(np.array([0, 1, 0, 2])) == 0.0
 
@@ -54,7 +55,8 @@ def test_no_answer_agrees_with_nothing_and_costs_all() -> None:
     answers = answers_of(broken, SHOWN, Preprocess(), "asking")
     assert answers.tolist() == [-1] * 4
     assert original().score(answers, "").agreement == 0.0
-    expected = float(PROBABILITIES.max(axis=1).mean())
+    costs = PROBABILITIES.max(axis=1)
+    expected = costs.mean() + 1.96 * costs.std(ddof=1) / 2
     assert original().estimated_drop(answers) == pytest.approx(expected, 1e-5)
 
 

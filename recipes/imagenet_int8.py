@@ -33,8 +33,8 @@ NETS = {"squeezenet": ("SqueezeNet 1.1", squeezenet), "mobilenet_v2": ("MobileNe
 
 
 def main(job: Job) -> None:
-    title, load = NETS[job.choose_net(NETS)]
     job.need_formats("onnx", "tflite", "dc")
+    title, load = NETS[job.choose_net(NETS)]
     dense = load(job.need_weights("the net's .safetensors or .pth file for ImageNet"))
     task = photo_task(job, dense)
     folded = job.compress(dense, [FoldBatchNorm()], task)

@@ -29,8 +29,8 @@ NETS = {
 
 
 def main(job: Job) -> None:
-    title, spec, epochs, rate = NETS[job.choose_net(NETS)]
     job.need_formats("onnx", "tflite")
+    title, spec, epochs, rate = NETS[job.choose_net(NETS)]
     data = npz(job.need_data("a folder with train.npz, val.npz and test.npz"))
     task = picture_task(
         job,

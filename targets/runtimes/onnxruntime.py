@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float32]
 PROVIDER = "CPUExecutionProvider"
+_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,30 @@ class OnnxRuntime:
 
     def load(self, path: Path, threads: int = 1) -> OnnxSession:
         """Open `path` with that many threads; DataError for what is missing, damaged, unknown."""
-        return OnnxSession(read_bytes(path, "an .onnx file"), str(path), threads, self.optimize)
+        content = read_bytes(path, "an .onnx file")
+        return OnnxSession(content, str(path), threads, self.optimize, folder=path.parent)
 
 
 class OnnxSession:
-    """A loaded .onnx file with one float32 picture input, its batch fixed or free."""
+    """A loaded .onnx file with one float32 picture input, its batch fixed or free.
+
+    `folder`: where the tensors lie that the file keeps beside it; None for a file that keeps none.
+    """
 
     def __init__(
-        self, content: bytes, source: str, threads: int = 1, optimize: bool = True
+        self,
+        content: bytes,
+        source: str,
+        threads: int = 1,
+        optimize: bool = True,
+        folder: Path | None = None,
     ) -> None:
         self._content = content
         self._source = source
         self._threads = threads
         self._optimize = optimize
-        self._engine = _open(content, source, threads, optimize)
+        self._folder = folder
+        self._engine = _open(content, source, threads, optimize, folder)
         self.provider = str(self._engine.get_providers()[0])
         self.inputs = tuple(_tensor_spec(value) for value in self._engine.get_inputs())
         self.outputs = tuple(_tensor_spec(value) for value in self._engine.get_outputs())
@@ -112,7 +123,7 @@ class OnnxSession:
         del model.graph.output[:]
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._inner[0])
         wide = model.SerializeToString()
-        return _open(wide, self._source, self._threads, self._optimize)
+        return _open(wide, self._source, self._threads, self._optimize, self._folder)
 
 
 def _inner_tensors(
@@ -157,7 +168,14 @@ def _inner_tensors(
     return list(dict.fromkeys(names)), grids
 
 
-def _open(content: bytes, source: str, threads: int, optimize: bool, *, exact: bool = True) -> Any:
+def _open(
+    content: bytes,
+    source: str,
+    threads: int,
+    optimize: bool,
+    folder: Path | None = None,
+    exact: bool = True,
+) -> Any:
     """An InferenceSession: quiet, in order, without spinning threads where one is asked for."""
     import onnxruntime as engine  # pyright: ignore[reportMissingTypeStubs]
 
@@ -174,6 +192,8 @@ def _open(content: bytes, source: str, threads: int, optimize: bool, *, exact: b
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if exact and _sums_saturate():
         options.add_session_config_entry("session.x64quantprecision", "1")
+    if folder is not None:  # else tensors beside the file are looked for in the working directory
+        options.add_session_config_entry(_DATA_FOLDER, str(folder))
     try:
         return engine.InferenceSession(content, options, providers=[PROVIDER])
     except Exception as error:  # the engine's own exception types share no base class

@@ -40,6 +40,31 @@ def test_float_file_scores_as_the_net() -> None:
     assert session.provider == "CPUExecutionProvider"
 
 
+def test_tensors_beside_the_file_are_read_from_its_folder_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch's exporter writes them unless told otherwise."""
+    here, folder = tmp_path / "here", tmp_path / "model"
+    here.mkdir()
+    folder.mkdir()
+    plain = written(trained(digits_residual_spec).candidate).path
+    model = onnx.load(plain)
+    options = {"save_as_external_data": True, "location": "net.data", "size_threshold": 0}
+    onnx.save(model, folder / "net.onnx", **options)
+    data = (folder / "net.data").read_bytes()
+    (here / "net.data").write_bytes(bytes(len(data)))  # another net's
+    monkeypatch.chdir(here)
+    expected = OnnxRuntime().load(plain)
+    for path in (folder / "net.onnx", Path("../model/net.onnx")):
+        session = OnnxRuntime().load(path)
+        assert np.array_equal(session.predict(PICTURES), expected.predict(PICTURES))
+        shown = session.tensors(PICTURES)["logits"]
+        assert np.array_equal(shown, expected.tensors(PICTURES)["logits"])
+    (folder / "net.data").unlink()
+    with pytest.raises(DataError, match=r"net\.data"):
+        OnnxRuntime().load(folder / "net.onnx")
+
+
 def test_threads_change_no_number() -> None:
     path = written(quantized(digits_branch_spec)).path
     one, two = OnnxRuntime().load(path), OnnxRuntime().load(path, threads=2)

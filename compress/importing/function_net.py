@@ -27,10 +27,10 @@ def called(model: str) -> Any:
         sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(name), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # the module is the user's own code, too
         raise ModelError(
-            f"{model!r} is not found from {here} ({one_line(error)}); give module:function with "
-            f"the module importable from the working directory"
+            f"{model!r} is not found from {here} or cannot be imported ({one_line(error)}); give "
+            f"module:function with the module importable from the working directory"
         ) from error
     try:
         return found()
@@ -56,10 +56,15 @@ def input_shape(model: str, net: nn.Module, preprocess: Preprocess | None) -> Sh
     empty = {name: tensor.detach().to("meta") for name, tensor in state.items()}
     try:
         with torch.no_grad():
-            torch.func.functional_call(net, empty, (torch.empty(shape, device="meta"),))
+            answer = torch.func.functional_call(net, empty, (torch.empty(shape, device="meta"),))
     except Exception as error:
         raise ModelError(
             f"{model!r} does not take pictures of shape {shape} ({one_line(error)}); let it give "
             f"a ModelSpec, which says the shape"
         ) from error
+    if not isinstance(answer, torch.Tensor):
+        raise ModelError(
+            f"{model!r} answers with a {type(answer).__name__}; a net that gives one tensor is "
+            f"needed: wrap it in a module that picks one"
+        )
     return shape

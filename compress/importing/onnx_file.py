@@ -106,9 +106,8 @@ def _load_external(model: onnx.ModelProto, path: Path, digest: Any) -> None:
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.get("location", "")
         try:
-            file = path.parent / location
-            length = entries.get("length") or file.stat().st_size
-            total += int(length)
+            size = (path.parent / location).stat().st_size
+            total += int(entries.get("length") or size)
             if total > LARGEST_BYTES:
                 raise ModelError(f"{path}: its external data has more than {LARGEST_BYTES:,} bytes")
             external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))

@@ -126,7 +126,10 @@ def _completed(
     graph = candidate.network.graph
     width = math.prod(graph.by_id[graph.outputs[0]].shape[1:])
     if names and len(names) != width:
-        raise ModelError(f"{spec.name} gives {width} numbers, but {len(names)} classes are named")
+        raise ModelError(
+            f"{spec.name} gives {width} numbers, but {len(names)} classes are named; give a name "
+            f"for each number"
+        )
     full = replace(full, classes=names or tuple(map(str, range(width))))
     return Opened(replace(candidate, spec=full), known is None, not names)
 

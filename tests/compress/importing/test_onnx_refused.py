@@ -166,8 +166,14 @@ def test_external_data(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     path = external(folder / "net.onnx", "net.data")
-    refused(path, "'w'", "'net.data'", "cannot be read", "one folder")
+    missing = ("'w'", "'net.data'", "cannot be read (No such file", "one folder")
+    refused(path, *missing)
     (folder / "net.data").write_bytes(W.tobytes())
+    whole = onnx.load(path)
+    options = {"save_as_external_data": True, "location": "gone.data", "size_threshold": 0}
+    onnx.save(whole, folder / "other.onnx", **options)  # with offset and length
+    (folder / "gone.data").unlink()
+    refused(folder / "other.onnx", "'gone.data'", *missing[2:])
     assert open_model(str(path)).network.layers()[0].shape == W.shape
     (folder / "net.data").write_bytes(W.tobytes()[:-4])
     refused(path, "'w'")

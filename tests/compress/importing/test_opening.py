@@ -132,6 +132,11 @@ def not_a_net() -> int:
     return 3
 
 
+class TwoAnswers(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x, x
+
+
 def test_a_function_and_a_checkpoint(tmp_path: Path) -> None:
     crop = Preprocess(crop=32)
     module = small_squeezenet()
@@ -171,12 +176,24 @@ def test_a_function_that_gives_a_specification(tmp_path: Path) -> None:
         ("tests.foreign:nodes_file", "fails when it is called without arguments"),
         ("tests.compress.importing.test_opening:not_a_net", "gives int"),
         ("tests.nets:digits_plain", "let it give a ModelSpec"),
+        ("tests.compress.importing.test_opening:TwoAnswers", "answers with a tuple"),
     ],
 )
 def test_what_is_no_model(model: str, words: str) -> None:
     with pytest.raises(ModelError) as caught:
         open_model(model)
     assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("code", ["def (", "raise RuntimeError('two\\nlines')", "unknown"])
+def test_a_module_that_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    (tmp_path / "broken_net.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModelError, match="cannot be imported") as caught:
+        open_model("broken_net:build")
     assert "\n" not in str(caught.value)
 
 

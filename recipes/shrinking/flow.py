@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -12,12 +13,13 @@ from recipes.shrinking.answers import Original
 from recipes.shrinking.climb import Climb
 from recipes.shrinking.ladder import FP32
 from recipes.shrinking.material import gather_material
-from recipes.shrinking.net import name_of, open_net
+from recipes.shrinking.net import is_file, name_of, open_net
 from recipes.shrinking.reporting import report_of, sentences, table_text
-from recipes.shrinking.trial import Bench, task_of
+from recipes.shrinking.trial import COMPARED, Bench, task_of
 from recipes.shrinking.wish import Wish
 from recipes.toolbox.folder import Identity, RunFolder, open_folder
 from recipes.toolbox.progress import busy, say
+from targets.imported import assert_imported
 from targets.render import write_all
 from targets.report import Report
 
@@ -29,12 +31,17 @@ def shrink(wish: Wish) -> Report:
     with busy(f"opening {wish.model}"):
         net = open_net(wish)
     material = gather_material(wish.images, wish.test, net.candidate.spec)
-    folder = folder or _open_folder(wish)
     for note in (*net.notes, *material.notes):
         say(note)
+    if is_file(wish.model):
+        with busy(f"comparing the import of {wish.model} with the file"):
+            assert_imported(
+                net.candidate, Path(wish.model), next(material.calibration())[:COMPARED]
+            )
     original = Original.on(
         net.answer, material.selection, material.preprocess, "asking the original"
     )
+    folder = folder or _open_folder(wish)
     task = task_of(material)
     with busy("folding batch norms"):
         folded = run(net.candidate, [FoldBatchNorm()], task)

@@ -49,7 +49,7 @@ def open_net(wish: Wish) -> Net:
     """Open `wish.model`. An EdgepressError, one line, for what cannot be opened or compressed."""
     classes = () if wish.labels is None else read_class_names(wish.labels)
     # A function's net may take pictures of any size: the preprocessing then says of which.
-    function = not _is_file(wish.model) and wish.preprocess is not None
+    function = not is_file(wish.model) and wish.preprocess is not None
     given = named_preprocess(wish.preprocess or "", _SIDE) if function else None
     found = opened(wish.model, weights=wish.weights, preprocess=given, classes=classes)
     candidate, assumed = found.candidate, found.assumed_preprocess
@@ -87,10 +87,11 @@ def _check_kind(model: str, candidate: Candidate) -> None:
 
 def name_of(model: str) -> str:
     """What files and folder are called after."""
-    return safe_name(Path(model).stem if _is_file(model) else model.rpartition(":")[2])
+    return safe_name(Path(model).stem if is_file(model) else model.rpartition(":")[2])
 
 
-def _is_file(model: str) -> bool:
+def is_file(model: str) -> bool:
+    """True for the path of a file, False for 'module:function'."""
     return model.lower().endswith((".onnx", ".pt2"))
 
 

@@ -29,7 +29,8 @@ from targets.runtimes.onnxruntime import OnnxRuntime
 
 # The container brings its graph, so that decoding it needs no torch and no code of the net.
 _EXPORTERS = {**EXPORTERS, "dc": DeepCompressionExporter(graph=True)}
-_COMPARED = 4
+# Pictures on which float outputs are compared.
+COMPARED = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +105,7 @@ class Bench:
         return answers_of(session.predict, self.material.selection, self.material.preprocess, what)
 
     def _few(self) -> Batch:
-        return next(self.material.calibration())[:_COMPARED]
+        return next(self.material.calibration())[:COMPARED]
 
     def _compare(self, candidate: Candidate, artifact: Artifact) -> None:
         """Float files must compute what their net computes; int8 files are judged by answers."""

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import helper
 from PIL import Image
 
+from compress.importing.onnx_net import IMPORTERS
 from recipes import cli
 from recipes.shrinking import climb, reporting
 from recipes.shrinking.net import open_net
@@ -228,6 +231,33 @@ def test_bad_models_are_one_line(
     ):
         said = refused(capsys, "shrink", model, "--images", pictures, "--out", tmp_path / "out")
         assert words in said
+
+
+@pytest.mark.parametrize("fault", ["not finite", "imported wrongly"])
+def test_an_earlier_run_is_replaced_only_by_a_net_that_answers(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    place: Path,
+    unlabelled: Report,
+    fault: str,
+) -> None:
+    model = onnx.load(place / "digits.onnx")
+    if fault == "not finite":
+        node = helper.make_node("Log", [model.graph.output[0].name], ["l"])
+        model.graph.node.append(node)
+        model.graph.output[0].name = "l"
+        monkeypatch.setitem(IMPORTERS, "Log", lambda net, op: net.call(torch.log, op.value()))
+        words = "differs from the file by nan"
+    else:
+        monkeypatch.setitem(IMPORTERS, "Relu", lambda net, op: net.call(torch.tanh, op.value()))
+        words = "open the net by its own code instead"
+    onnx.save(model, place / "changed.onnx")
+    out = place / "unlabelled"
+    before = sorted((p.name, p.stat().st_mtime_ns) for p in out.iterdir())
+    arguments = ("--images", place / "pictures", "--out", out, "--overwrite")
+    assert words in refused(capsys, "shrink", place / "changed.onnx", *arguments)
+    assert sorted((p.name, p.stat().st_mtime_ns) for p in out.iterdir()) == before
+    assert unlabelled == read_report(out / "report.json")
 
 
 def test_a_function_with_a_checkpoint_is_the_same_net(place: Path, tmp_path: Path) -> None:

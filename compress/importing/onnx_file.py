@@ -96,11 +96,9 @@ def _parsed(path: Path) -> onnx.ModelProto:
 
 def _load_external(model: onnx.ModelProto, path: Path, digest: Any) -> None:
     """Read the tensors that lie in files beside `path`; onnx refuses paths out of its folder."""
-    outside = [
-        tensor
-        for tensor in model.graph.initializer
-        if tensor.data_location == onnx.TensorProto.EXTERNAL
-    ]
+    held = (a.t for node in model.graph.node for a in node.attribute if a.HasField("t"))
+    tensors = (*model.graph.initializer, *held)
+    outside = [t for t in tensors if t.data_location == onnx.TensorProto.EXTERNAL]
     total = 0
     for tensor in outside:
         entries = {entry.key: entry.value for entry in tensor.external_data}

@@ -16,6 +16,7 @@ from recipes.pictures.sources import Pictures
 from recipes.toolbox.model_files import ModelFile
 from recipes.toolbox.progress import bar
 from targets.artifact import file_sha256
+from targets.formats.onnx_data import bytes_with_data
 from targets.html import html_page
 from targets.svg import escape, shorten
 from targets.units import bytes_text, points_text, share_text, times_text
@@ -41,7 +42,7 @@ class Side:
 
     @staticmethod
     def of(file: ModelFile) -> Side:
-        return Side(file.path.name, file.path.stat().st_size, file_sha256(file.path))
+        return Side(file.path.name, bytes_with_data(file.path), file_sha256(file.path))
 
 
 def write_sheet(

@@ -23,6 +23,7 @@ from recipes.toolbox.model_files import as_runnable, need_loadable
 from recipes.toolbox.progress import counted_bar
 from targets.bench import benchmark
 from targets.devices.local import LocalDevice
+from targets.formats.onnx_data import bytes_with_data
 from targets.measurement import Target
 
 FAILED = 1
@@ -70,7 +71,7 @@ def _check_asked(arguments: argparse.Namespace) -> None:
 
 def _judged(arguments: argparse.Namespace) -> Iterator[Criterion]:
     if arguments.max_bytes is not None:
-        yield bytes_criterion(arguments.file.stat().st_size, arguments.max_bytes)
+        yield bytes_criterion(bytes_with_data(arguments.file), arguments.max_bytes)
     if arguments.max_drop is not None:
         yield _drop(arguments)
     if arguments.max_latency_ratio is not None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from compress.errors import ModelError
 from compress.spec import Preprocess
 from compress.task import Predict
+from recipes.classifying.answers import are_probabilities, softmax
 from recipes.shrinking.material import Shown
 from recipes.toolbox.scoring import outputs_of
 from targets.report import HeldOut
@@ -107,7 +108,4 @@ class Original:
     @cached_property
     def _probabilities(self) -> NDArray[np.float64]:
         wide = self.outputs.astype(np.float64)
-        if wide.min() >= 0 and np.allclose(wide.sum(axis=1), 1.0, atol=1e-3):
-            return wide  # the net ends in a softmax of its own
-        powers = np.exp(wide - wide.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
+        return wide if are_probabilities(self.outputs) else softmax(wide)

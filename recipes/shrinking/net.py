@@ -16,6 +16,7 @@ from compress.task import Predict
 from recipes.pictures.presets import named_preprocess
 from recipes.shrinking.wish import Wish
 from recipes.toolbox.class_names import read_class_names
+from targets.formats.onnx_data import bytes_with_data
 from targets.runtimes.onnxruntime import OnnxRuntime, OnnxSession
 
 # Of torch's own answers: few pictures at a time stay in the processor's cache.
@@ -28,8 +29,8 @@ _SIDE = 224
 class Net:
     """`answer`: the untouched net's outputs, by the original file where there is one.
 
-    `notes`: what was assumed, a sentence each. `file_bytes`: of the original file, None for a
-    function.
+    `notes`: what was assumed, a sentence each. `file_bytes`: of the original .onnx file and its
+    data beside it, None for what is no .onnx file.
     """
 
     name: str
@@ -62,7 +63,7 @@ def open_net(wish: Wish) -> Net:
         return Net(name, candidate, _in_blocks(candidate.network.predict), notes)
     path = Path(wish.model)
     session = OnnxRuntime().load(path, torch.get_num_threads())
-    return Net(name, candidate, _whole_batches(session), notes, path.stat().st_size)
+    return Net(name, candidate, _whole_batches(session), notes, bytes_with_data(path))
 
 
 def _check_kind(model: str, candidate: Candidate) -> None:

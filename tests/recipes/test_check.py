@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from recipes.classifying.changes import Change, Comparison
@@ -50,6 +51,15 @@ def test_a_container_counts_its_own_bytes(capsys: pytest.CaptureFixture[str]) ->
     assert size < spoilt_file().stat().st_size
     told(capsys, "check", spoilt_container(), "--max-bytes", size)
     told(capsys, "check", spoilt_container(), "--max-bytes", size - 1, status=1)
+
+
+def test_data_beside_the_file_count(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    options = {"save_as_external_data": True, "location": "net.data", "size_threshold": 0}
+    onnx.save(onnx.load(fp32_file()), path, **options)
+    size = path.stat().st_size + (tmp_path / "net.data").stat().st_size
+    told(capsys, "check", path, "--max-bytes", size)
+    told(capsys, "check", path, "--max-bytes", size - 1, status=1)
 
 
 def right(path: Path) -> np.ndarray:

@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from targets.advice import advise
 from targets.report import read_report
 from tests.nets import digits_residual_spec
@@ -24,8 +22,7 @@ def steps() -> list[list[str]]:
     """The commands of the first fenced block after the heading; comments are left out."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     found = re.search(rf"^#+ {HEADING}\n.*?^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    if found is None:
-        pytest.skip(f"README.md has no section {HEADING!r} with commands yet")
+    assert found is not None, f"README.md has no section {HEADING!r} with commands"
     lines = found[1].replace("\\\n", " ").splitlines()
     commands = [shlex.split(line, comments=True) for line in lines]
     return [command for command in commands if command[:1] == ["edgepress"]]

@@ -179,6 +179,21 @@ def test_external_data(tmp_path: Path) -> None:
     refused(path, "'w'")
 
 
+def test_external_data_of_a_constant_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read from the file's folder, too, and not from the working directory."""
+    path = external(tmp_path / "net.onnx", "net.data")
+    model = onnx.load(path, load_external_data=False)
+    constant = helper.make_node("Constant", [], ["w"], value=model.graph.initializer[0])
+    model.graph.node.insert(0, constant)
+    model.graph.ClearField("initializer")
+    path.write_bytes(model.SerializeToString())
+    (tmp_path / "net.data").write_bytes(W.tobytes())
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    network = open_model(str(path)).network
+    assert np.array_equal(network.parameters()[network.layers()[0].weight], W)
+
+
 def test_external_data_outside_the_folder(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(W.tobytes())
     folder = tmp_path / "model"

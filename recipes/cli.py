@@ -46,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in _NO_ROOM:
             raise
         place = "" if error.filename is None else f" at {error.filename}"
-        return _end(f"{error.strerror}{place}; make room, then --resume goes on", USER_ERROR)
+        hint = ", then --resume goes on" if arguments.command == "run" else ""
+        return _end(f"{error.strerror}{place}; make room{hint}", USER_ERROR)
     return status or 0
 
 

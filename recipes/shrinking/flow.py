@@ -60,4 +60,4 @@ def shrink(wish: Wish) -> Report:
 
 def _open_folder(wish: Wish) -> RunFolder:
     asked = Identity(f"shrink {name_of(wish.model)}", 0, False, torch.get_num_threads())
-    return open_folder(wish.out, asked, resume=False, overwrite=wish.overwrite)
+    return open_folder(wish.out, asked, resume=None, overwrite=wish.overwrite)

@@ -40,12 +40,15 @@ class RunFolder:
     lock: FolderLock
 
 
-def open_folder(folder: Path, asked: Identity, *, resume: bool, overwrite: bool) -> RunFolder:
+def open_folder(
+    folder: Path, asked: Identity, *, resume: bool | None, overwrite: bool
+) -> RunFolder:
     """Make `folder` ready for the run `asked`, or raise OutputError and touch nothing.
 
     A folder with anything in it is refused, unless it bears our mark and --resume (the same run)
     or --overwrite (any earlier run's output, which is removed) is given. A folder with nothing but
-    our mark (the run failed before it began) counts as empty.
+    our mark (the run failed before it began) counts as empty. `resume` is None for a command that
+    knows no --resume.
     """
     try:
         if folder.exists() and not folder.is_dir():
@@ -63,7 +66,7 @@ def open_folder(folder: Path, asked: Identity, *, resume: bool, overwrite: bool)
     return RunFolder(folder, identity, lock)
 
 
-def _enter(folder: Path, asked: Identity, *, resume: bool, overwrite: bool) -> Identity:
+def _enter(folder: Path, asked: Identity, *, resume: bool | None, overwrite: bool) -> Identity:
     """Whose the folder is from now on; what --overwrite replaces is removed."""
     # A mark that a kill left half-written stands aside under such a name.
     own = (MARK, f".{MARK}.")
@@ -75,9 +78,10 @@ def _enter(folder: Path, asked: Identity, *, resume: bool, overwrite: bool) -> I
         _empty(folder)
         return asked
     if not resume:
+        way = "--overwrite" if resume is None else "--resume to go on, --overwrite"
         raise OutputError(
-            f"output folder {folder} holds an earlier run; add --resume to go on, --overwrite to "
-            f"replace it, or give another folder with --out"
+            f"output folder {folder} holds an earlier run; add {way} to replace it, or give "
+            f"another folder with --out"
         )
     if replace(found, threads=asked.threads) != asked:
         raise OutputError(

@@ -153,13 +153,17 @@ def test_labels_and_a_budget(place: Path) -> None:
         assert row.won is not None
 
 
-def test_the_output_folder_is_never_replaced_unasked(place: Path, unlabelled: Report) -> None:
+def test_the_output_folder_is_never_replaced_unasked(
+    capsys: pytest.CaptureFixture[str], place: Path, unlabelled: Report
+) -> None:
     del unlabelled
     before = (place / "unlabelled" / MARK).read_bytes()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        status = cli.main(["shrink", "digits.onnx", "--images", "pictures", "--out", "unlabelled"])
-    assert status == 2
+        arguments = ("digits.onnx", "--images", "pictures", "--out", "unlabelled")
+        said = refused(capsys, "shrink", *arguments)
+    assert "add --overwrite to replace it" in said
+    assert "--resume" not in said
     assert (place / "unlabelled" / MARK).read_bytes() == before
     assert (place / "unlabelled" / "report.json").exists()
 

@@ -19,7 +19,8 @@ from compress.candidate import ActivationQuant
 from compress.errors import RangeError
 from compress.simulate import on_grid
 
-finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
+# Next to float32's end the decoded top of a grid may round to infinity.
+finite = st.floats(-(2.0**126), 2.0**126, width=32)
 
 
 @pytest.fixture(scope="module")

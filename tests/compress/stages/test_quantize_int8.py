@@ -153,7 +153,8 @@ def test_mse_grids_err_least(folded: Trained) -> None:
     narrower = 0
     for tensor, values in seen.items():
         near, wide = (_error(values, *ranges[tensor]) for ranges in (found, whole))
-        assert near <= 1.01 * wide
+        # step^2 / 12 is the error of values spread evenly over a step, which few pixels are not.
+        assert near <= 1.05 * wide
         narrower += near < 0.9 * wide
     assert narrower >= 3
     stage = QuantizeInt8("mse")(candidate, task).candidate

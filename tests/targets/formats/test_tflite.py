@@ -29,7 +29,7 @@ from compress.stages.quantize_int8 import QuantizeInt8
 from compress.stages.share_weights import ShareWeights
 from targets.artifact import Artifact
 from targets.equivalence import assert_equivalent
-from targets.formats import tflite_convert, tflite_plan
+from targets.formats import reweighing, tflite_convert, tflite_plan
 from targets.formats.tflite import TFLiteExporter
 from targets.formats.tflite_schema import Source, names_of, schema, tflite_metadata
 from targets.local_check import first_parting, local_errors
@@ -300,6 +300,7 @@ def test_a_net_that_cannot_be_converted_is_one_line(
             raise RuntimeError("no such operator\nand much more")
 
     monkeypatch.setattr(tflite_convert, "need", lambda *_: Converter)
+    monkeypatch.setattr(reweighing, "_last", {})
     with pytest.raises(ExportError, match=r"cannot convert digits_plain: no such operator$"):
         TFLiteExporter()(trained_plain.candidate, tmp_path / "x.tflite")
 
@@ -308,6 +309,7 @@ def test_a_missing_extra_names_the_command(
     trained_plain: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "litert_torch", None)
+    monkeypatch.setattr(reweighing, "_last", {})
     with pytest.raises(MissingExtraError, match=r"pip install 'edgepress\[tflite\]'"):
         TFLiteExporter()(trained_plain.candidate, tmp_path / "x.tflite")
 

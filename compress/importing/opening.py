@@ -121,7 +121,7 @@ def _completed(
     """The candidate, with the preprocessing and classes that are given, said or assumed."""
     known = given[0] or said[0]
     names = given[1] or said[1]
-    full = replace(spec, preprocess=known or _assumed(spec.input_shape))
+    full = replace(spec, preprocess=known or _assumed(spec))
     candidate = source if isinstance(source, Candidate) else Candidate.load(full, source)
     graph = candidate.network.graph
     width = math.prod(graph.by_id[graph.outputs[0]].shape[1:])
@@ -139,13 +139,16 @@ def safe_name(stem: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", stem).strip("._-")[:64] or "net"
 
 
-def _assumed(shape: tuple[int, ...]) -> Preprocess:
+def _assumed(spec: ModelSpec) -> Preprocess:
     """torchvision's for ImageNet, scaled to the input; plain pixels for grey pictures."""
+    shape = spec.input_shape
     channels, height, width = shape[1:]
     if channels == 1:
         return Preprocess(resize=(height, width), channel_order="GREY")
     if channels != 3:
-        raise ModelError(f"its input has {channels} channels; pictures have 1 or 3")
+        raise ModelError(
+            f"{spec.name} takes {channels} channels; pictures have 1 or 3: give a net for pictures"
+        )
     if height != width:
         base = IMAGENET_PREPROCESS
         return replace(base, resize=(height, width), crop=None)

@@ -108,6 +108,9 @@ def test_rgb_pictures_get_the_preprocessing_of_imagenet(tmp_path: Path) -> None:
     assert preprocess.mean == IMAGENET_PREPROCESS.mean
     wide = legacy(layer, (1, 3, 64, 96), tmp_path / "wide.onnx")
     assert open_model(str(wide)).spec.preprocess.resize == (64, 96)
+    four = legacy(torch.nn.Conv2d(4, 4, 3), (1, 4, 32, 32), tmp_path / "four.onnx")
+    with pytest.raises(ModelError, match="four takes 4 channels; pictures have 1 or 3"):
+        open_model(str(four))
 
 
 def test_our_own_file_says_its_preprocessing_and_classes(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ READY := $(VENV)/edgepress-$(LOCK_KEY)-$(PROJECT_KEY).stamp
 
 help:
 	@echo 'make demo    train, compress, export and measure LeNet-5 on MNIST, into $(OUT)'
-	@echo 'make results put the tables of recipes/results into README.md'
+	@echo 'make results put the tables of recipes/results into the READMEs'
 	@echo 'make test    run the tests (PYTEST_ARGS="-k name" chooses among them)'
 	@echo 'make lint    check format, style and types'
 	@echo 'make format  put the format right'
@@ -50,7 +50,8 @@ demo: $(READY)
 	$(VENV)/bin/edgepress run lenet5_deep_compression --out '$(OUT)' --overwrite
 
 results: $(READY)
-	$(VENV)/bin/edgepress table recipes/results/*.json --into README.md
+	$(VENV)/bin/edgepress table recipes/results/*.json --into recipes/results/README.md
+	$(VENV)/bin/edgepress table $(wildcard recipes/results/lenet5.*.json recipes/results/*-imagenet.*.json) --into README.md
 
 # torch's threads sleep instead of spinning: else other work on the cores slows them tenfold.
 test: export OMP_WAIT_POLICY ?= PASSIVE

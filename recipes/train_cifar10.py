@@ -4,7 +4,7 @@
 
 DIR holds train.npz, val.npz and test.npz (x uint8 N x 32 x 32 x 3, y int64). Writes, beside the
 fp32 files, NET-cifar10.safetensors: the weights in half precision, which are the ones scored, and
-which are in recipes/weights/. Some 60 minutes a net with one thread.
+which are in recipes/weights/. 50 to 60 minutes a net with one thread.
 """
 
 from __future__ import annotations

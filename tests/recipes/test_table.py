@@ -13,15 +13,24 @@ from targets.render import table_markdown
 from targets.report import read_report
 
 ROOT = Path(__file__).parents[2]
-RESULTS = sorted((ROOT / "recipes" / "results").glob("*.json"))
+FOLDER = ROOT / "recipes" / "results"
+RESULTS = sorted(FOLDER.glob("*.json"))
+MAIN = [*FOLDER.glob("lenet5.*.json"), *sorted(FOLDER.glob("*-imagenet.*.json"))]
 TEXT = f"above\n{BEGIN} anything -->\nold\n{END}\nbelow\n"
 
 
-def test_the_readme_shows_the_results_as_they_are() -> None:
-    assert RESULTS
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = table_markdown([read_report(path) for path in RESULTS])
+@pytest.mark.parametrize(("readme", "results"), [(ROOT, MAIN), (FOLDER, RESULTS)])
+def test_the_readmes_show_the_results_as_they_are(readme: Path, results: list[Path]) -> None:
+    assert len(results) >= 3
+    text = (readme / "README.md").read_text(encoding="utf-8")
+    table = table_markdown([read_report(path) for path in results])
     assert insert(text, table, "README.md") == text, "run `make results`"
+
+
+def test_every_result_says_how_it_was_made() -> None:
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for path in RESULTS:
+        assert f"`{'.'.join(path.name.split('.')[:2])}.*`" in text, path.name
 
 
 def test_the_table_replaces_what_stood_between_the_marks() -> None:

@@ -13,7 +13,7 @@ def execute(arguments: argparse.Namespace) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from recipes.shrinking.flow import shrink
     from recipes.shrinking.net import name_of
-    from recipes.shrinking.wish import DEFAULT_MAX_DROP, Wish
+    from recipes.shrinking.wish import DEFAULT_MAX_DROP, DEFAULT_TARGETS, Wish
 
     chosen = arguments.max_drop
     shrink(
@@ -27,7 +27,7 @@ def execute(arguments: argparse.Namespace) -> None:
             test=arguments.test,
             budget_bytes=arguments.budget,
             max_drop=DEFAULT_MAX_DROP if chosen is None else chosen,
-            targets=tuple(arguments.target),
+            targets=tuple(dict.fromkeys(arguments.target or DEFAULT_TARGETS)),
             overwrite=arguments.overwrite,
         )
     )

@@ -7,6 +7,8 @@ from typing import Any
 
 from recipes.toolbox.quantities import parse_bytes, parse_share
 
+TARGETS = ("local",)
+
 
 def add_shrink(commands: Any) -> None:
     """`commands`: argparse's subparsers."""
@@ -39,10 +41,10 @@ def add_shrink(commands: Any) -> None:
     )
     shrink.add_argument(
         "--target",
-        nargs="+",
-        choices=("local",),
-        default=["local"],
-        help="where files are timed (default local)",
+        action="append",
+        choices=TARGETS,
+        metavar="NAME",
+        help=f"where files are timed: {', '.join(TARGETS)} (default local); may be repeated",
     )
     shrink.add_argument("--out", type=Path, help="output folder (default build/shrink-NAME)")
     shrink.add_argument("--overwrite", action="store_true", help="replace an earlier run's output")

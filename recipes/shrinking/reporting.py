@@ -26,6 +26,7 @@ from targets.rows import About, Baseline, Entry
 from targets.units import share_text, times_text
 
 PLAN = Plan(runs=60, rounds=3, warmup_s=0.3, max_s=0.3)
+_DEVICES = {"local": LocalDevice}
 _UNCOMPARED = (
     "int8 files were judged by their answers, not compared operator by operator with the integers "
     "that they should compute, as `edgepress run` does"
@@ -42,7 +43,8 @@ def report_of(wish: Wish, net: Net, bench: Bench, trials: Sequence[Trial]) -> Re
     reasons = {t.artifact.path: why_not_timed(t, trials, wish, original.top1) for t in trials}
     timed = [t for t in trials if not reasons[t.artifact.path]]
     with counted_bar("measuring latency") as progress:
-        measured = benchmark([t.artifact for t in timed], [Target(LocalDevice())], PLAN, progress)
+        targets = [Target(_DEVICES[name]()) for name in wish.targets]
+        measured = benchmark([t.artifact for t in timed], targets, PLAN, progress)
     held = _held_out(net, material, timed)
     entries = [_entry(t, measured, held.get(t.ran.path), reasons[t.artifact.path]) for t in trials]
     candidates = list({id(t.candidate): t.candidate for t in trials}.values())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DEFAULT_MAX_DROP = 0.01
+DEFAULT_TARGETS = ("local",)
 
 
 @dataclass(frozen=True)
@@ -26,5 +27,5 @@ class Wish:
     test: Path | None = None
     budget_bytes: int | None = None
     max_drop: float = DEFAULT_MAX_DROP
-    targets: tuple[str, ...] = ("local",)
+    targets: tuple[str, ...] = DEFAULT_TARGETS
     overwrite: bool = False

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from compress.candidate import Candidate
 from compress.spec import ModelSpec
 from compress.task import Batch, Task
 from recipes.datasets import PictureBlocks, Split, Splits
 from recipes.pictures.preparing import Prepared
+from recipes.toolbox.augmenting import Augmentation, augment
+from recipes.toolbox.fidelity import Fidelity
 from recipes.toolbox.job import Job
 from recipes.toolbox.scoring import Classification
 from recipes.toolbox.teaching import teacher_digest
@@ -40,6 +44,21 @@ def picture_task(job: Job, spec: ModelSpec, data: Splits, dataset: str, **settin
         fingerprint=f"{dataset} {_digest(train)} {_digest(val)} {_told(settings, spec, train)}",
         seed=job.seed,
     )
+
+
+def nearness_task(job: Job, dense: Candidate, data: Splits, dataset: str) -> Task:
+    """As `picture_task`, for a net that learnt the validation pictures, too: `dense`, as given.
+
+    Its accuracy on them says nothing. So choices are made by how near the answers are to its own,
+    on those pictures mirrored and shifted at random, of which it saw few so.
+    """
+    task = picture_task(job, dense.spec, data, dataset)
+    pixels = job.few(data.val).images
+    assert isinstance(pixels, np.ndarray)
+    how = Augmentation(flip=True, shift=4, brightness=0.2)
+    seen = augment(pixels, how, how.draw(len(pixels), np.random.default_rng(job.seed)))
+    nearness = Fidelity.to(dense.predict, seen, dense.spec.preprocess)
+    return replace(task, evaluate=nearness, finetune=None)
 
 
 def _told(settings: Mapping[str, Any], spec: ModelSpec, train: Split) -> str:

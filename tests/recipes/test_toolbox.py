@@ -18,11 +18,12 @@ from recipes.toolbox import delivery
 from recipes.toolbox.job import Job
 from recipes.toolbox.scoring import Classification
 from recipes.toolbox.summary import Sizes
-from recipes.toolbox.tasks import CALIBRATION, picture_task
+from recipes.toolbox.tasks import CALIBRATION, nearness_task, picture_task
 from targets.formats import deep_compression
 from targets.formats.deep_compression import DeepCompressionExporter
 from tests.candidates import fresh, mixed
-from tests.nets import digits_plain_spec
+from tests.digits import trained
+from tests.nets import digits_plain_spec, digits_residual_spec
 from tests.recipes.pictures import digit_splits
 
 PREPROCESS = Preprocess(channel_order="GREY", scale=1.0)
@@ -189,3 +190,24 @@ def test_sizes_are_of_real_containers(tmp_path: Path) -> None:
     assert real[1] < real[0]
     assert list(folder.iterdir()) == []
     assert deep_compression.load(tmp_path / "x.dc", digits_plain_spec()).digest() == small.digest()
+
+
+def test_a_net_that_knows_the_validation_pictures_is_judged_by_its_own_answers(
+    tmp_path: Path,
+) -> None:
+    data = digit_splits()
+    dense = trained(digits_residual_spec).candidate
+    seen: list[np.ndarray] = []
+
+    def watching(batch: np.ndarray) -> np.ndarray:
+        seen.append(batch)
+        return dense.predict(batch)
+
+    task = nearness_task(Job("r", tmp_path), dense, data, "digits")
+    assert task.finetune is None
+    assert task.evaluate(watching) == {"agreement": 1.0, "kl": 0.0, "samples": len(data.val)}
+    plain = dense.spec.preprocess.normalise(data.val.images)
+    same = (np.concatenate(seen) == plain).reshape(len(plain), -1).all(1)
+    assert same.mean() < 0.1
+    other = task.evaluate(lambda batch: dense.predict(np.zeros_like(batch)))
+    assert other["kl"] > 1

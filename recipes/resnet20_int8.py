@@ -25,7 +25,7 @@ def main(job: Job) -> None:
     dense = Candidate.load(spec, job.need_weights("a .safetensors or .pt file of resnet20"))
     task = nearness_task(job, dense, data, "cifar10")
     folded = job.compress(dense, [FoldBatchNorm()], task)
-    int8 = job.compress(folded, [QuantizeInt8()], task)
+    int8 = job.compress(folded, [QuantizeInt8("mse")], task)
     job.deliver("fp32", folded, ("onnx", "tflite"), task)
     job.deliver("int8", int8, ("onnx", "tflite", "dc"), task)
     job.finish(job.about("ResNet-20", "CIFAR-10", "int8", max_drop=0.005))

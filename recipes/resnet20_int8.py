@@ -20,9 +20,10 @@ from recipes.toolbox.tasks import nearness_task
 
 def main(job: Job) -> None:
     job.need_formats("onnx", "tflite", "dc")
-    spec = resnet20_spec()
     data = npz(job.need_data("a folder with train.npz, val.npz and test.npz"))
-    dense = Candidate.load(spec, job.need_weights("a .safetensors or .pt file of resnet20"))
+    dense = Candidate.load(
+        resnet20_spec(), job.need_weights("a .safetensors or .pt file of resnet20")
+    )
     task = nearness_task(job, dense, data, "cifar10")
     folded = job.compress(dense, [FoldBatchNorm()], task)
     int8 = job.compress(folded, [QuantizeInt8("mse")], task)

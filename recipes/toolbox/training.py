@@ -24,7 +24,7 @@ from compress.task import Batch, Tuning
 from recipes.datasets import PictureBlocks
 from recipes.toolbox.augmenting import Augmentation
 from recipes.toolbox.batches import Maker, Plan, Planner, make_targets
-from recipes.toolbox.distributed import Team
+from recipes.toolbox.distributed import Team, processes
 from recipes.toolbox.freezing import frozen
 from recipes.toolbox.losses import Loss, Targets
 from recipes.toolbox.optimizing import Kind, Optimizing, Schedule
@@ -195,10 +195,15 @@ class _Training:
         plans = self._planner.plans(rng)
         return map(made, plans) if is_held(trainer.pixels) else one_ahead(made, plans)
 
+    def _layout(self) -> torch.memory_format:
+        if self._trainer.channels_last:
+            return torch.channels_last
+        # As the pictures come, unless gradients are exchanged: those must lie as the weights do.
+        return torch.preserve_format if processes() == 1 else torch.contiguous_format
+
     def _step(self, plan: Plan, pictures: Batch, done: float) -> None:
         # Cloned into torch's own memory, always aligned alike: kernels may sum by alignment.
-        layout = torch.channels_last if self._trainer.channels_last else torch.contiguous_format
-        images = torch.from_numpy(pictures).clone(memory_format=layout)
+        images = torch.from_numpy(pictures).clone(memory_format=self._layout())
         outputs = self._called(images.to(self._team.device)).flatten(1)
         if self._loss is None:
             self._loss = self._loss_for(outputs.shape[1])

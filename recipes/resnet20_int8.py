@@ -14,13 +14,14 @@ from compress.models.resnet_cifar import resnet20_spec
 from compress.stages.fold_batchnorm import FoldBatchNorm
 from compress.stages.quantize_int8 import QuantizeInt8
 from recipes.datasets import npz
+from recipes.toolbox.cifar import DATA
 from recipes.toolbox.job import Job
 from recipes.toolbox.tasks import nearness_task
 
 
 def main(job: Job) -> None:
     job.need_formats("onnx", "tflite", "dc")
-    data = npz(job.need_data("a folder with train.npz, val.npz and test.npz"))
+    data = npz(job.need_data(DATA))
     dense = Candidate.load(
         resnet20_spec(), job.need_weights("a .safetensors or .pt file of resnet20")
     )

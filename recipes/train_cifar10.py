@@ -4,7 +4,7 @@
 
 DIR holds train.npz, val.npz and test.npz (x uint8 N x 32 x 32 x 3, y int64). Writes, beside the
 fp32 files, NET-cifar10.safetensors: the weights in half precision, which are the ones scored, and
-which are in recipes/weights/. 50 to 60 minutes a net with one thread.
+which are in recipes/weights/. One to one and a half hours a net.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from compress.models.squeezenet import squeezenet1_1_spec
 from compress.stages.fine_tune import FineTune
 from compress.stages.fold_batchnorm import FoldBatchNorm
 from recipes.datasets import npz
+from recipes.toolbox.cifar import DATA
 from recipes.toolbox.job import Job
 from recipes.toolbox.tasks import picture_task
 
@@ -31,7 +32,7 @@ NETS = {
 def main(job: Job) -> None:
     job.need_formats("onnx", "tflite")
     title, spec, epochs, rate = NETS[job.choose_net(NETS)]
-    data = npz(job.need_data("a folder with train.npz, val.npz and test.npz"))
+    data = npz(job.need_data(DATA))
     task = picture_task(
         job,
         spec,

@@ -7,7 +7,7 @@ from targets.units import bytes_text, points_text, share_text
 
 ESTIMATE = " (estimated: the pictures have no labels)"
 # Shares are counts over a few hundred pictures: what rounds to the limit is within it.
-_SLACK = 1e-12
+SLACK = 1e-12
 
 
 def loss_of(row: Row) -> float | None:
@@ -39,7 +39,7 @@ def too_much(row: Row, report: Report) -> str | None:
         over = row.file_bytes > report.budget_bytes
         size = f"has {bytes_text(row.file_bytes)}, {bytes_text(report.budget_bytes)} are allowed"
         return size if over else None
-    if loss <= report.max_drop + _SLACK:
+    if loss <= report.max_drop + SLACK:
         return None
     allowed = f"{100 * report.max_drop:.2f} are allowed"
     if is_estimated(row):

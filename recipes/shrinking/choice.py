@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from recipes.shrinking.trial import Trial
 from recipes.shrinking.wish import Wish
 from targets.advice import UNTOUCHED
+from targets.loss import SLACK
 from targets.units import bytes_text
 
 
@@ -26,7 +27,7 @@ def why_not_timed(trial: Trial, trials: Sequence[Trial], wish: Wish, top1: float
         return ""
     if wish.budget_bytes is None:
         lost = loss(trial, top1)
-        if lost <= wish.max_drop + 1e-12:
+        if lost <= wish.max_drop + SLACK:
             return ""
         kind = "an estimated " if trial.score.top1 is None else ""
         return (

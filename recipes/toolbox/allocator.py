@@ -14,7 +14,7 @@ def keep_freed_memory() -> bool:
     """Make malloc reuse large blocks instead of returning them; False where there is no glibc.
 
     By default each activation of more than 128 KiB (at most 32 MiB) is mapped anew and its pages
-    are zeroed again in each step: MobileNetV2's takes 1.4 to 1.6 times as long so. The process
+    are zeroed again in each step: MobileNetV2's took up to 1.6 times as long so. The process
     keeps its peak of memory until it ends.
     """
     try:

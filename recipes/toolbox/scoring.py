@@ -1,8 +1,8 @@
-"""Scores of a predict function on pictures: against their labels, or against another predict.
+"""Scores of a predict function on labelled pictures (without labels: see fidelity.py).
 
 The pictures are an array, or anything that gives one when sliced (recipes.pictures.Prepared), and
-are taken in blocks, so that memory does not grow with their number. The same objects score torch,
-ONNX and TFLite: they only call `predict`.
+are taken in blocks, so that memory does not grow with their number. The same object scores torch,
+ONNX and TFLite: it only calls `predict`.
 """
 
 from __future__ import annotations
@@ -74,38 +74,6 @@ class Classification:
             for start, outputs in outputs_of(self.pixels, self.preprocess, predict, self.what)
         ]
         return np.concatenate(found)
-
-
-@dataclass(frozen=True, eq=False)
-class Agreement:
-    """How often a predict function says the same as another did; needs no labels.
-
-    `answers`: the other's classes, int64 (N,); see `Agreement.with_answers_of`.
-    """
-
-    pixels: Pixels
-    answers: NDArray[np.int64]
-    preprocess: Preprocess
-    what: str = "comparing"
-
-    @staticmethod
-    def with_answers_of(
-        reference: Predict, pixels: Pixels, preprocess: Preprocess, what: str = "comparing"
-    ) -> Agreement:
-        """Agreement with `reference`, which is called here, once for each block of pictures."""
-        if not len(pixels):
-            raise DataError("no pictures to compare the answers on; give some")
-        found = [out.argmax(axis=1) for _, out in outputs_of(pixels, preprocess, reference, what)]
-        return Agreement(pixels, np.concatenate(found).astype(np.int64), preprocess, what)
-
-    def __call__(self, predict: Predict) -> dict[str, float]:
-        """{'agreement': fraction of pictures with the same first class, 'samples': N}."""
-        same = self.same(predict)
-        return {"agreement": float(same.mean()), "samples": float(len(same))}
-
-    def same(self, predict: Predict) -> NDArray[np.bool_]:
-        """(N,), True where the largest output is the other's answer."""
-        return Classification(self.pixels, self.answers, self.preprocess, self.what).right(predict)
 
 
 def outputs_of(

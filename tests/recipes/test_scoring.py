@@ -1,4 +1,4 @@
-"""Ranks, top-k, agreement: exact counts; memory that does not grow with the pictures."""
+"""Ranks, top-k: exact counts; memory that does not grow with the pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from compress.errors import DataError
 from compress.spec import Preprocess
 from compress.task import Batch, Predict
-from recipes.toolbox.scoring import Agreement, Classification
+from recipes.toolbox.scoring import Classification
 
 PLAIN = Preprocess(channel_order="GREY", scale=1.0)
 
@@ -59,16 +59,6 @@ def test_ranks_are_those_of_a_stable_sort(
     )
 
 
-def test_agreement_counts_the_same_first_class() -> None:
-    first = np.eye(4, dtype=np.float32)[[0, 1, 2, 3, 0]]
-    second = np.eye(4, dtype=np.float32)[[0, 1, 3, 3, 1]]
-    agreement = Agreement.with_answers_of(saying(first), numbered(5), PLAIN)
-    assert agreement.answers.tolist() == [0, 1, 2, 3, 0]
-    assert agreement.same(saying(second)).tolist() == [True, True, False, True, False]
-    assert agreement(saying(second)) == {"agreement": 3 / 5, "samples": 5.0}
-    assert agreement(saying(first))["agreement"] == 1.0
-
-
 def test_outputs_with_trailing_axes() -> None:
     outputs = np.eye(3, dtype=np.float32)[[2, 1]].reshape(2, 3, 1, 1)
     judge = Classification(numbered(2), np.array([2, 1]), PLAIN)
@@ -80,11 +70,6 @@ def test_a_label_without_output_is_refused(label: int) -> None:
     judge = Classification(numbered(2), np.array([0, label]), PLAIN)
     with pytest.raises(DataError, match=f"label {label}, the net puts out 3 classes"):
         judge(saying(np.eye(3, dtype=np.float32)))
-
-
-def test_agreement_needs_pictures() -> None:
-    with pytest.raises(DataError, match="no pictures to compare"):
-        Agreement.with_answers_of(saying(np.eye(3, dtype=np.float32)), numbered(0), PLAIN)
 
 
 class Lazy:

@@ -43,7 +43,7 @@ def _both(bits: int) -> Rung:
 LADDER = (
     FP32,
     INT8,
-    *(_shared(bits) for bits in (8, 6, 5, 4)),
+    *(_shared(bits) for bits in (8, 7, 6, 5, 4)),
     *(_both(bits) for bits in (6, 5, 4)),
 )
 

@@ -21,17 +21,18 @@ from recipes.toolbox.cifar import DATA
 from recipes.toolbox.job import Job
 from recipes.toolbox.tasks import picture_task
 
-# Title, specification, epochs and peak of the learning rate.
 NETS = {
-    "squeezenet": ("SqueezeNet 1.1 small", squeezenet1_1_spec(small=True), 24, 0.1),
-    "mobilenet_v2": ("MobileNetV2 small", mobilenet_v2_spec(small=True), 30, 0.1),
-    "shufflenet_v2": ("ShuffleNetV2 small", shufflenet_v2_spec(small=True), 22, 0.1),
+    "squeezenet": ("SqueezeNet 1.1 small", squeezenet1_1_spec(small=True)),
+    "mobilenet_v2": ("MobileNetV2 small", mobilenet_v2_spec(small=True)),
+    "shufflenet_v2": ("ShuffleNetV2 small", shufflenet_v2_spec(small=True)),
 }
+EPOCHS = 30
+PEAK = 0.1
 
 
 def main(job: Job) -> None:
     job.need_formats("onnx", "tflite")
-    title, spec, epochs, rate = NETS[job.choose_net(NETS)]
+    title, spec = NETS[job.choose_net(NETS)]
     data = npz(job.need_data(DATA))
     task = picture_task(
         job,
@@ -46,7 +47,7 @@ def main(job: Job) -> None:
         flip=True,
         channels_last=True,
     )
-    trained = job.train(spec, [FineTune(job.epochs(epochs), rate)], task)
+    trained = job.train(spec, [FineTune(job.epochs(EPOCHS), PEAK)], task)
     weights = job.folder / f"{job.net}-cifar10.safetensors"
     save_half(trained, weights)
     folded = job.compress(Candidate.load(spec, weights), [FoldBatchNorm()], task)

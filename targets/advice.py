@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from targets.advice_notes import notes_of, smallest
 from targets.loss import ESTIMATE, fidelity_text, is_estimated, loss_of, too_much
 from targets.report import Report, Row
+from targets.slowness import SLOWER, too_slow, unsure
 from targets.units import bytes_text, share_text, time_text, times_text
 
-SLOWER = 1.10
-"""A file may take this many times the fp32 file's median latency."""
 SMOKE = "Smoke run, figures mean nothing: "
 FP32 = "fp32"
 UNTOUCHED = "none"
@@ -48,10 +47,11 @@ def advise(report: Report) -> Advice:
     """Apply the rule: the smallest download among the files that are accurate and fast enough.
 
     A file passes when a stock runtime ran it on real hardware, its top-1 is at most
-    report.max_drop below the fp32 net's (without labels: by estimate), and its median latency at
-    most 1.10 times that of the untouched fp32 file of the same format, device and threads (of any
-    format, where that has none). A file measured on several targets must pass on each. With
-    report.budget_bytes: the one that loses least among those that are small and fast enough.
+    report.max_drop below the fp32 net's (without labels: by estimate), and its median latency is
+    not shown (95 % interval) to exceed 1.10 times that of the untouched fp32 file of the same
+    format, device and threads (of any format, where that has none). A file measured on several
+    targets must pass on each. With report.budget_bytes: the one that loses least among those that
+    are small and fast enough.
     """
     passed: list[Row] = []
     rejected: list[Rejected] = []
@@ -72,8 +72,13 @@ def advise(report: Report) -> Advice:
         runner_up=passed[1] if len(passed) > 1 else None,
         best=_first_of_each_format(passed),
         rejected=tuple(rejected),
-        notes=tuple(notes_of(report, ship)),
+        notes=(*_doubt(ship, reference), *notes_of(report, ship)),
     )
+
+
+def _doubt(ship: Row | None, reference: Row | None) -> tuple[str, ...]:
+    said = None if ship is None or reference is None else unsure(ship, reference)
+    return () if said is None else (said,)
 
 
 def _rank(row: Row, report: Report) -> tuple[float, float, float, str]:
@@ -129,10 +134,7 @@ def _objection(row: Row, report: Report) -> str | None:
     reference = reference_of(row, report.rows)
     if reference is None:
         return "no untouched fp32 file was measured beside it to compare its latency with"
-    slower = row.latency_ms.median / _median(reference)
-    if slower > SLOWER:
-        return f"takes {times_text(slower)} the time of {reference.path}"
-    return None
+    return too_slow(row, reference)
 
 
 def _rule(report: Report) -> str:
@@ -148,8 +150,8 @@ def _rule(report: Report) -> str:
         best = f"the least loss of top-1{ESTIMATE if estimated else ''}"
     return (
         f"Among the files that a stock runtime ran on real hardware, {fit}, and whose median "
-        f"latency is at most {SLOWER:.2f} times that of the untouched fp32 file of the same "
-        f"format, device and threads: {best}."
+        f"latency is not shown (95 % interval) to exceed {SLOWER:.2f} times that of the untouched "
+        f"fp32 file of the same format, device and threads: {best}."
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -111,16 +111,25 @@ class Ratio:
     confidence: float
 
 
-def ratio(a: Measurement, b: Measurement, *, confidence: float = 0.95, seed: int = 0) -> Ratio:
-    """How long A takes in units of B: 0.5 is twice as fast.
+def ratio(a: Measurement, b: Measurement) -> Ratio:
+    """How long A takes in units of B: 0.5 is twice as fast. See `ratio_of_times`."""
+    return ratio_of_times(a.times_ms, b.times_ms)
+
+
+Times = Sequence[Sequence[float]]
+"""Raw times in ms, process by process."""
+
+
+def ratio_of_times(a: Times, b: Times, *, confidence: float = 0.95, seed: int = 0) -> Ratio:
+    """How long A takes in units of B, where each process has at least one time.
 
     Processes, not single calls, are resampled (Kalibera and Jones, "Rigorous benchmarking in
     reasonable time", ISMM 2013, section 4): calls in one process share its memory layout, so
     they are not independent. Measured with equally many rounds, A and B are resampled in the
     pairs that ran side by side, which cancels slow drift of the machine. With the usual five
-    rounds the interval is rough and rather too narrow.
+    rounds the interval is rough and rather too narrow; with one it has no width.
     """
-    of_a, of_b = _process_medians(a), _process_medians(b)
+    of_a, of_b = (np.array([np.median(times) for times in raw], np.float64) for raw in (a, b))
     generator = np.random.default_rng(seed)
     draws = 10_000
     pick_a = generator.integers(0, of_a.size, (draws, of_a.size))
@@ -131,7 +140,3 @@ def ratio(a: Measurement, b: Measurement, *, confidence: float = 0.95, seed: int
     low, high = np.quantile(ratios, (tail, 1.0 - tail))
     value = float(np.median(of_a) / np.median(of_b))
     return Ratio(value, float(low), float(high), confidence)
-
-
-def _process_medians(measurement: Measurement) -> NDArray[np.float64]:
-    return np.array([np.median(times) for times in measurement.times_ms], np.float64)

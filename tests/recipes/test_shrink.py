@@ -19,7 +19,7 @@ from recipes.shrinking import climb, reporting
 from recipes.shrinking.net import open_net
 from recipes.shrinking.wish import Wish
 from recipes.toolbox.folder import MARK
-from targets import advice as advice_rule
+from targets import slowness
 from targets.advice import advise
 from targets.measurement import Plan
 from targets.report import Report, read_report
@@ -141,7 +141,7 @@ def test_the_report_says_what_was_assumed_and_split(place: Path, unlabelled: Rep
 
 def test_labels_and_a_budget(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # How fast a net of a few microseconds is on a busy machine is not asked here.
-    monkeypatch.setattr(advice_rule, "SLOWER", float("inf"))
+    monkeypatch.setattr(slowness, "SLOWER", float("inf"))
     report = shrink(place, "budget", "--images", place / "test", "--budget", "16KB")
     assert report.budget_bytes == 16_000
     advice = advise(report)

@@ -48,6 +48,30 @@ def test_latency_is_a_limit() -> None:
     assert slow.sentence.endswith("no compressed file passes.")
 
 
+def timed(path: str, *medians: float) -> Row:
+    """Five calls a process, each process about its own median."""
+    row = make_row(path, "int8", 9, sorted(medians)[len(medians) // 2], 0.99)
+    times = tuple(tuple(m * f for f in (0.98, 0.99, 1.0, 1.01, 1.02)) for m in medians)
+    return replace(row, times_ms=times)
+
+
+def test_chance_alone_is_no_objection_and_is_said() -> None:
+    """1.15 times at the median; the processes that ran side by side had 0.95 to 1.30."""
+    base = replace(FP32, times_ms=timed("", 0.1, 0.1, 0.1).times_ms)
+    unsteady = timed("q.onnx", 0.095, 0.115, 0.130)
+    advice = advise(make_report(base, unsteady))
+    assert advice.ship is unsteady
+    assert advice.notes[0].startswith("q.onnx took 1.15× the time of net-fp32.onnx (95 % interval")
+    steady = timed("q.onnx", 0.114, 0.115, 0.116)
+    advice = advise(make_report(base, steady))
+    assert advice.ship is base
+    reason = "takes 1.15× the time of net-fp32.onnx (95 % interval 1.14× to 1.16×)"
+    assert advice.rejected[0].reason == reason
+    quick = advise(make_report(base, timed("q.onnx", 0.07, 0.08, 0.09)))
+    assert quick.ship is not None
+    assert not any("measure again" in note for note in quick.notes)
+
+
 def test_each_format_is_held_against_its_own_fp32_file() -> None:
     fast = make_row("net-fp32.tflite", "fp32", 1_600_000, 0.02, 0.9919)
     other = make_row("q.tflite", "int8", 9, 0.05, 0.99)
@@ -63,7 +87,7 @@ def test_other_threads_are_no_comparison() -> None:
 
 def test_a_file_must_pass_on_every_target() -> None:
     good = make_row("q.onnx", "int8", 9, 0.05, 0.99)
-    slow = replace(good, threads=2, latency_ms=Latency(0.3, 0.3, 0.3, 9))
+    slow = replace(good, threads=2, latency_ms=Latency(0.3, 0.3, 0.3, 9), times_ms=((0.3,),))
     base = replace(FP32, threads=2)
     assert ship_of(FP32, base, good, slow) == "net-fp32.onnx"
 

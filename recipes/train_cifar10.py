@@ -9,6 +9,8 @@ which are in recipes/weights/. One to one and a half hours a net.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from compress.candidate import Candidate
 from compress.checkpoint import save_half
 from compress.models.mobilenet_v2 import mobilenet_v2_spec
@@ -16,40 +18,42 @@ from compress.models.shufflenet_v2 import shufflenet_v2_spec
 from compress.models.squeezenet import squeezenet1_1_spec
 from compress.stages.fine_tune import FineTune
 from compress.stages.fold_batchnorm import FoldBatchNorm
-from recipes.datasets import npz
-from recipes.toolbox.cifar import DATA
+from compress.spec import ModelSpec
+from recipes.toolbox.cifar import cifar10_task, load_baseline
 from recipes.toolbox.job import Job
-from recipes.toolbox.tasks import picture_task
+
+PEAK = 0.1
+TEACHER = "mobilenet_v2"
+TAUGHT_PEAK = 0.05
+
+
+class Plan(NamedTuple):
+    """epochs with the labels alone, then `taught` ones by the MobileNetV2 of recipes/weights."""
+
+    title: str
+    spec: ModelSpec
+    epochs: int
+    taught: int
+
 
 NETS = {
-    "squeezenet": ("SqueezeNet 1.1 small", squeezenet1_1_spec(small=True)),
-    "mobilenet_v2": ("MobileNetV2 small", mobilenet_v2_spec(small=True)),
-    "shufflenet_v2": ("ShuffleNetV2 small", shufflenet_v2_spec(small=True)),
+    "squeezenet": Plan("SqueezeNet 1.1 small", squeezenet1_1_spec(small=True), 24, 6),
+    "mobilenet_v2": Plan("MobileNetV2 small", mobilenet_v2_spec(small=True), 30, 0),
+    "shufflenet_v2": Plan("ShuffleNetV2 small", shufflenet_v2_spec(small=True), 22, 8),
 }
-EPOCHS = 30
-PEAK = 0.1
 
 
 def main(job: Job) -> None:
     job.need_formats("onnx", "tflite")
-    title, spec = NETS[job.choose_net(NETS)]
-    data = npz(job.need_data(DATA))
-    task = picture_task(
-        job,
-        spec,
-        data,
-        "cifar10",
-        optimizer="sgd",
-        rate="one-cycle",
-        weight_decay=5e-4,
-        label_smoothing=0.1,
-        shift=4,
-        flip=True,
-        channels_last=True,
-    )
-    trained = job.train(spec, [FineTune(job.epochs(EPOCHS), PEAK)], task)
+    plan = NETS[job.choose_net(NETS)]
+    task = cifar10_task(job, plan.spec, rate="one-cycle")
+    trained = job.train(plan.spec, [FineTune(job.epochs(plan.epochs), PEAK)], task)
+    if plan.taught:
+        teacher = load_baseline(NETS[TEACHER].spec, TEACHER)
+        taught = cifar10_task(job, plan.spec, rate="one-cycle", teacher=teacher)
+        trained = job.compress(trained, [FineTune(job.epochs(plan.taught), TAUGHT_PEAK)], taught)
     weights = job.folder / f"{job.net}-cifar10.safetensors"
     save_half(trained, weights)
-    folded = job.compress(Candidate.load(spec, weights), [FoldBatchNorm()], task)
+    folded = job.compress(Candidate.load(plan.spec, weights), [FoldBatchNorm()], task)
     job.deliver("fp32", folded, ("onnx", "tflite"), task)
-    job.finish(job.about(title, "CIFAR-10", "training", max_drop=0.0))
+    job.finish(job.about(plan.title, "CIFAR-10", "training", max_drop=0.0))

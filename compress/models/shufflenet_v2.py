@@ -68,9 +68,9 @@ class WideningUnit(nn.Module):
 class ShuffleNetV2(nn.Module):
     """ShuffleNetV2: 2,278,604 parameters at width 1 and 1,000 classes; input (N, 3, 224, 224).
 
-    The small form, for 28 to 32 pixels, takes the stride of the first convolution out, so that it
-    sees all pixels, and lets stage 4 keep its resolution: 32 x 32 and, after the pool, 16 x 16,
-    8 x 8, 4 x 4, 4 x 4. Output (N, classes) logits.
+    The small form, for 28 to 32 pixels, keeps the stride of the first convolution, leaves the max
+    pool out and lets stage 4 keep its resolution: 16 x 16, 8 x 8, 4 x 4, 4 x 4. Output
+    (N, classes) logits.
     """
 
     def __init__(self, classes: int, width: float, small: bool, in_channels: int) -> None:
@@ -78,11 +78,11 @@ class ShuffleNetV2(nn.Module):
         *stages, last = _WIDTHS[width]
         strides = _SMALL_STRIDES if small else _STRIDES
         self.conv1 = nn.Sequential(
-            nn.Conv2d(in_channels, _FIRST_CHANNELS, 3, 1 if small else 2, padding=1, bias=False),
+            nn.Conv2d(in_channels, _FIRST_CHANNELS, 3, 2, padding=1, bias=False),
             nn.BatchNorm2d(_FIRST_CHANNELS),
             nn.ReLU(),
         )
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, stride=2, padding=1)
         self.stage2 = _stage(_FIRST_CHANNELS, stages[0], _REPEATS[0], strides[0])
         self.stage3 = _stage(stages[0], stages[1], _REPEATS[1], strides[1])
         self.stage4 = _stage(stages[1], stages[2], _REPEATS[2], strides[2])
@@ -100,7 +100,7 @@ class ShuffleNetV2(nn.Module):
 def shufflenet_v2(
     classes: int = 1000, width: float = 1.0, small: bool = False, in_channels: int = 3
 ) -> nn.Module:
-    """ShuffleNetV2, newly initialised; `width` 0.5, 1, 1.5 or 2; `small`: 22.7 M MACs."""
+    """ShuffleNetV2, newly initialised; `width` 0.5, 1, 1.5 or 2; `small`: 22.3 M MACs."""
     check_sizes(classes, in_channels)
     check_flag("small", small)
     if width not in _WIDTHS:

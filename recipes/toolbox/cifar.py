@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from compress.candidate import Candidate
 from compress.spec import ModelSpec
@@ -15,13 +16,21 @@ WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 DATA = "a folder with train.npz, val.npz and test.npz (x uint8 N x 32 x 32 x 3, y int64)"
 
 
+def load_baseline(spec: ModelSpec, net: str) -> Candidate:
+    """The net of recipes/weights/NET-cifar10.safetensors (see train_cifar10)."""
+    return Candidate.load(spec, WEIGHTS / f"{net}-cifar10.safetensors")
+
+
 def baseline(job: Job, spec: ModelSpec, net: str) -> Candidate:
-    """The net of --weights, or recipes/weights/NET-cifar10.safetensors (see train_cifar10)."""
-    return Candidate.load(spec, job.weights or WEIGHTS / f"{net}-cifar10.safetensors")
+    """The net of --weights, or that of recipes/weights."""
+    return load_baseline(spec, net) if job.weights is None else Candidate.load(spec, job.weights)
 
 
-def cifar10_task(job: Job, spec: ModelSpec) -> Task:
-    """Fine-tuning as the baselines were trained, but for the rate, which only falls."""
+def cifar10_task(job: Job, spec: ModelSpec, **settings: Any) -> Task:
+    """Training as the baselines were trained; `settings` are further fields of Trainer.
+
+    The rate only falls, unless told otherwise.
+    """
     return picture_task(
         job,
         spec,
@@ -33,4 +42,5 @@ def cifar10_task(job: Job, spec: ModelSpec) -> Task:
         shift=4,
         flip=True,
         channels_last=True,
+        **settings,
     )

@@ -16,9 +16,9 @@ from compress.checkpoint import save_half
 from compress.models.mobilenet_v2 import mobilenet_v2_spec
 from compress.models.shufflenet_v2 import shufflenet_v2_spec
 from compress.models.squeezenet import squeezenet1_1_spec
+from compress.spec import ModelSpec
 from compress.stages.fine_tune import FineTune
 from compress.stages.fold_batchnorm import FoldBatchNorm
-from compress.spec import ModelSpec
 from recipes.toolbox.cifar import cifar10_task, load_baseline
 from recipes.toolbox.job import Job
 

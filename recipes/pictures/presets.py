@@ -88,6 +88,33 @@ def named_preprocess(text: str, side: int) -> Preprocess:
     return _from_file(Path(text))
 
 
+def preprocess_for(what: str, text: str, shape: tuple[int, ...]) -> Preprocess:
+    """`named_preprocess` for a net or file, `what`, that takes pictures of (channels, height, width).
+
+    Raises DataError where the two do not go together.
+    """
+    channels, height, width = shape
+    if height != width and text in PRESETS:
+        raise DataError(
+            f"{what} takes {width} x {height} pixels; {text!r} is for square pictures: give "
+            f"--preprocess a .json file"
+        )
+    chosen = named_preprocess(text, height)
+    check_channels(what, chosen, channels)
+    return chosen
+
+
+def check_channels(what: str, preprocess: Preprocess, channels: int) -> None:
+    """DataError where `what` takes other channels than `preprocess` gives."""
+    order = preprocess.channel_order
+    if channels != (1 if order == "GREY" else 3):
+        wanted = "GREY" if channels == 1 else "RGB or BGR"
+        raise DataError(
+            f"{what} takes {channels} channel(s), its preprocessing gives {order}; give "
+            f"--preprocess a .json file with channel_order {wanted}"
+        )
+
+
 def _from_file(path: Path) -> Preprocess:
     known = asdict(Preprocess())
     try:

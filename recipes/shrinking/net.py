@@ -10,14 +10,15 @@ import torch
 from numpy.typing import NDArray
 
 from compress.candidate import Candidate
-from compress.errors import DataError, ModelError
+from compress.errors import ModelError
 from compress.importing.opening import opened, safe_name
 from compress.task import Predict
-from recipes.pictures.presets import named_preprocess
+from recipes.pictures.presets import named_preprocess, preprocess_for
 from recipes.shrinking.wish import Wish
 from recipes.toolbox.class_names import read_class_names
+from recipes.toolbox.model_files import whole_batches
 from targets.formats.onnx_data import bytes_with_data
-from targets.runtimes.onnxruntime import OnnxRuntime, OnnxSession
+from targets.runtimes.onnxruntime import OnnxRuntime
 
 # Of torch's own answers: few pictures at a time stay in the processor's cache.
 _BLOCK = 8
@@ -56,14 +57,22 @@ def open_net(wish: Wish) -> Net:
     candidate, assumed = found.candidate, found.assumed_preprocess
     _check_kind(wish.model, candidate)
     if wish.preprocess is not None:
-        candidate, assumed = _fed(candidate, wish.preprocess), False
+        chosen = preprocess_for("the net", wish.preprocess, candidate.spec.input_shape[1:])
+        spec = replace(candidate.spec, preprocess=chosen)
+        candidate, assumed = replace(candidate, spec=spec), False
     notes = (_assumption(candidate),) if assumed else ()
     name = name_of(wish.model)
     if not wish.model.lower().endswith(".onnx"):
         return Net(name, candidate, _in_blocks(candidate.network.predict), notes)
     path = Path(wish.model)
     session = OnnxRuntime().load(path, torch.get_num_threads())
-    return Net(name, candidate, _whole_batches(session), notes, bytes_with_data(path))
+    return Net(
+        name,
+        candidate,
+        whole_batches(session.predict, session.inputs[0].shape[0]),
+        notes,
+        bytes_with_data(path),
+    )
 
 
 def _check_kind(model: str, candidate: Candidate) -> None:
@@ -96,24 +105,6 @@ def is_file(model: str) -> bool:
     return model.lower().endswith((".onnx", ".pt2"))
 
 
-def _fed(candidate: Candidate, asked: str) -> Candidate:
-    """The candidate with the preprocessing that `asked` names."""
-    channels, height, width = candidate.spec.input_shape[1:]
-    if height != width and not asked.endswith(".json"):
-        raise DataError(
-            f"the net takes {width} x {height} pixels; {asked!r} is for square pictures: give "
-            f"--preprocess a .json file"
-        )
-    chosen = named_preprocess(asked, height)
-    if channels != (1 if chosen.channel_order == "GREY" else 3):
-        raise DataError(
-            f"the net takes {channels} channel(s), preprocessing {asked!r} gives "
-            f"{chosen.channel_order}; give --preprocess a .json file with channel_order "
-            f"{'GREY' if channels == 1 else 'RGB'}"
-        )
-    return replace(candidate, spec=replace(candidate.spec, preprocess=chosen))
-
-
 def _assumption(candidate: Candidate) -> str:
     grey = candidate.spec.preprocess.channel_order == "GREY"
     what = "grey pixels in [0, 1]" if grey else "that of most ImageNet nets (--preprocess imagenet)"
@@ -127,17 +118,5 @@ def _in_blocks(predict: Predict) -> Predict:
     def answer(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         starts = range(0, len(batch), _BLOCK)
         return np.concatenate([predict(batch[start : start + _BLOCK]) for start in starts])
-
-    return answer
-
-
-def _whole_batches(session: OnnxSession) -> Predict:
-    """`session.predict` for any number of pictures: the last call is filled up with black."""
-    size = session.inputs[0].shape[0]
-
-    def answer(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        missing = -len(batch) % size
-        filled = np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else batch
-        return session.predict(filled)[: len(batch)]
 
     return answer

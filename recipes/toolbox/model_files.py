@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from compress.errors import DataError, EdgepressError, one_line
 from compress.spec import Preprocess
-from recipes.pictures.presets import PRESETS, named_preprocess
+from compress.task import Predict
+from recipes.pictures.presets import PRESETS, check_channels, preprocess_for
 from recipes.toolbox.class_names import read_class_names
 from targets.artifact import Session
 from targets.formats.dc_envelope import read_container
@@ -67,7 +68,10 @@ class ModelFile:
 
     def predict(self, batch: FloatArray) -> FloatArray:
         """float32 (N, C, H, W) -> float32 (N, classes), in as many calls as the file needs."""
-        return _answers(self.session, self.feed, batch)
+        return whole_batches(self._once, self.feed.batch)(batch)
+
+    def _once(self, batch: FloatArray) -> FloatArray:
+        return self.session.predict(_turned(batch, self.feed)).reshape(len(batch), -1)
 
 
 def open_file(
@@ -87,7 +91,7 @@ def open_file(
     feed = _feed(path, session)
     count = _count_classes(path, session, feed)
     chosen = said.preprocess if said is not None else _given(path, preprocess, feed)
-    _check_channels(path, chosen, feed)
+    check_channels(str(path), chosen, feed.channels)
     classes = _classes(path, said, labels, count)
     return ModelFile(path, session, feed, chosen, classes, told=said is not None)
 
@@ -193,22 +197,7 @@ def _given(path: Path, preprocess: str | None, feed: Feed) -> Preprocess:
             f"--preprocess with {', '.join(PRESETS)} or a .json file (and --labels FILE for the "
             f"class names)"
         )
-    if feed.height != feed.width and preprocess in PRESETS:
-        raise DataError(
-            f"{path} takes {feed.width} x {feed.height} pixels; {preprocess!r} is for square "
-            f"pictures: give --preprocess a .json file"
-        )
-    return named_preprocess(preprocess, feed.height)
-
-
-def _check_channels(path: Path, preprocess: Preprocess, feed: Feed) -> None:
-    order = preprocess.channel_order
-    if feed.channels != (1 if order == "GREY" else 3):
-        wanted = "GREY" if feed.channels == 1 else "RGB or BGR"
-        raise DataError(
-            f"{path} takes {feed.channels} channel(s), its preprocessing gives {order}; give "
-            f"--preprocess a .json file with channel_order {wanted}"
-        )
+    return preprocess_for(str(path), preprocess, (feed.channels, feed.height, feed.width))
 
 
 def _classes(
@@ -232,11 +221,15 @@ def _numbers(count: int) -> tuple[str, ...]:
     return tuple(str(number) for number in range(count))
 
 
-def _answers(session: Session, feed: Feed, batch: FloatArray) -> FloatArray:
-    """`session.predict` for any number of pictures: the last call is filled up with black."""
-    missing = -len(batch) % feed.batch
-    filled = np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0)))
-    return session.predict(_turned(filled, feed)).reshape(len(filled), -1)[: len(batch)]
+def whole_batches(predict: Predict, size: int) -> Predict:
+    """`predict`, which takes `size` pictures at a time, for any number: the rest is filled up."""
+
+    def answer(batch: FloatArray) -> FloatArray:
+        missing = -len(batch) % size
+        filled = np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else batch
+        return predict(filled)[: len(batch)]
+
+    return answer
 
 
 def _turned(batch: FloatArray, feed: Feed) -> FloatArray:

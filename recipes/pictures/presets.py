@@ -89,7 +89,7 @@ def named_preprocess(text: str, side: int) -> Preprocess:
 
 
 def preprocess_for(what: str, text: str, shape: tuple[int, ...]) -> Preprocess:
-    """`named_preprocess` for a net or file, `what`, that takes pictures of (channels, height, width).
+    """`named_preprocess` for `what`, a net or file that takes (channels, height, width) pictures.
 
     Raises DataError where the two do not go together.
     """

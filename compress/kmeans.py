@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.errors import RangeError
+from compress.intervals import Intervals
 from compress.optimal_partition import MAX_CLUSTERS, partition
 
-_GROUP = 256  # values between two stored partial sums
-_BLOCK = 1 << 18
+_GROUP = 64  # values between two stored partial sums
+_BLOCK = 1 << 16
 _ITERATIONS = 300
 _GRID_POINTS = 4096
 
@@ -32,15 +33,34 @@ class Clusters(NamedTuple):
 
 
 class _Sorted:
-    """Sorted values with quick float64 sums of any interval, in 1/64 of the values' memory."""
+    """Sorted values with quick float64 sums of any interval, in 1/32 of the values' memory."""
 
     def __init__(self, values: NDArray[np.float32]) -> None:
         self.values = np.sort(values, axis=None)
-        changes = np.flatnonzero(self.values[1:] != self.values[:-1])
-        self.ends = np.concatenate([changes + 1, [values.size]])  # of runs of equal values
-        starts = np.arange(0, values.size, _GROUP)
-        sums = np.add.reduceat(self.values, starts, dtype=np.float64)
-        self._before = np.concatenate([[0.0], np.cumsum(sums)])
+        counts = [np.count_nonzero(self._changes(start)) for start in self._starts()]
+        self._runs_before = np.concatenate([[0], np.cumsum(counts)])
+        self.distinct = int(self._runs_before[-1]) + 1
+        sums = [_group_sums(self.values[start : start + _BLOCK]) for start in self._starts()]
+        self._before = np.cumsum(np.concatenate([[0.0], *sums]))
+
+    def _starts(self) -> range:
+        return range(0, self.values.size, _BLOCK)
+
+    def _changes(self, start: int) -> NDArray[np.bool_]:
+        """Where in the block from `start` a run of equal values ends and another one follows."""
+        block = self.values[start : start + _BLOCK + 1]
+        return block[:-1] != block[1:]
+
+    def run_ends(self, ranks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The end of the ranks[i]-th run of equal values, for ascending ranks < distinct."""
+        found: list[NDArray[np.int64]] = []
+        wanted = np.searchsorted(ranks, self._runs_before)
+        for block, start in enumerate(self._starts()):
+            inside = ranks[wanted[block] : wanted[block + 1]] - self._runs_before[block]
+            if inside.size:
+                found.append(np.flatnonzero(self._changes(start))[inside] + start + 1)
+        rest = ranks.size - wanted[-1]  # the last run ends with the values
+        return np.concatenate([*found, np.full(rest, self.values.size)])
 
     def sums_before(self, ends: NDArray[np.int64]) -> NDArray[np.float64]:
         """Sum of values[:end] for each end."""
@@ -61,6 +81,11 @@ class _Sorted:
         return np.where(counts > 0, sums / np.maximum(counts, 1), fallback)
 
 
+def _group_sums(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    # In blocks: reduceat makes a float64 copy of all that it is given.
+    return np.add.reduceat(values, np.arange(0, values.size, _GROUP), dtype=np.float64)
+
+
 def cluster(
     values: NDArray[np.float32], k: int, method: Literal["linear", "optimal"] = "optimal"
 ) -> Clusters:
@@ -78,8 +103,8 @@ def cluster(
             f"{k} optimal clusters: allowed are 1 to {MAX_CLUSTERS}; use fewer or method 'linear'"
         )
     ordered = _Sorted(values)
-    if ordered.ends.size <= k:
-        centroids = ordered.values[ordered.ends - 1]
+    if ordered.distinct <= k:
+        centroids = ordered.values[ordered.run_ends(np.arange(ordered.distinct)) - 1]
     else:
         start = _linear(ordered.values, k) if method == "linear" else _optimal(ordered, k)
         found = np.unique(_lloyd(ordered, start).astype(np.float32))
@@ -114,13 +139,13 @@ def _grid(ordered: _Sorted, points: int) -> NDArray[np.int64]:
     serves the tails, half even in the number of different values, which serves the middle, and a
     range stretched by a few outliers.
     """
-    if ordered.ends.size <= points:
-        return ordered.ends
+    if ordered.distinct <= points:
+        return ordered.run_ends(np.arange(ordered.distinct))
     values = ordered.values
     even = np.linspace(float(values[0]), float(values[-1]), points // 2).astype(np.float32)
     by_value = np.searchsorted(values, even, side="right")
-    ranks = np.linspace(0, ordered.ends.size - 1, points // 2).astype(np.int64)
-    return np.unique(np.concatenate([by_value, ordered.ends[ranks]]))
+    ranks = np.linspace(0, ordered.distinct - 1, points // 2).astype(np.int64)
+    return np.unique(np.concatenate([by_value, ordered.run_ends(ranks)]))
 
 
 def _borders(centroids: NDArray[np.float64] | NDArray[np.float32]) -> NDArray[np.float32]:
@@ -147,16 +172,16 @@ def _assign(
     values: NDArray[np.float32], centroids: NDArray[np.float32]
 ) -> tuple[NDArray[np.uint8 | np.uint16], float]:
     """(nearest centroid of each value, the lower of two equally near; inertia)."""
-    kind = np.uint8 if centroids.size <= 256 else np.uint16
-    flat = values.ravel()
-    assignments = np.empty(flat.size, kind)
-    borders, inertia = _borders(centroids), 0.0
+    flat = values.reshape(-1)
+    nearest = Intervals(_borders(centroids))
+    assignments = np.empty(flat.size, nearest.dtype)
+    wide, inertia = centroids.astype(np.float64), 0.0
     for start in range(0, flat.size, _BLOCK):
         block = flat[start : start + _BLOCK]
-        nearest = np.searchsorted(borders, block, side="left")
-        assignments[start : start + _BLOCK] = nearest
-        off = block.astype(np.float64) - centroids[nearest]
-        inertia += float(off @ off)
+        codes = nearest.of(block)
+        assignments[start : start + _BLOCK] = codes
+        off = block - wide.take(codes)
+        inertia += float(np.square(off, out=off).sum())
     return assignments.reshape(values.shape), inertia
 
 
@@ -167,5 +192,5 @@ def _check(values: NDArray[np.float32], k: int) -> None:
         raise RangeError("no values to cluster: pruned away; leave the layer out")
     if values.dtype != np.float32:
         raise RangeError(f"values of type {values.dtype}: allowed is float32; convert them")
-    if not np.isfinite(values).all():
+    if not (np.isfinite(values.min()) and np.isfinite(values.max())):
         raise RangeError("values hold NaN or infinity: allowed are finite ones; retrain or repair")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
 from itertools import combinations
 from typing import Literal
 
@@ -135,6 +137,70 @@ def test_grid_optimum_is_within_a_millionth_of_the_true_one() -> None:
     true = sum(float(((part - part.mean()) ** 2).sum()) for part in parts)
     assert true <= cluster(values, 8).inertia * (1 + 1e-9)
     assert cluster(values, 8).inertia <= true * (1 + 2e-6)
+
+
+def quadratic_optimum(values: NDArray[np.float64], k: int) -> float:
+    """Least inertia by the plain dynamic programme over all pairs of borders."""
+    ordered = np.sort(values - values.mean()).astype(np.longdouble)
+    n = ordered.size
+    first = np.concatenate([[0.0], np.cumsum(ordered)])
+    square = np.concatenate([[0.0], np.cumsum(ordered**2)])
+    start, end = np.arange(n)[:, None], np.arange(1, n + 1)[None, :]
+    sums, counts = first[end] - first[start], end - start
+    within = np.where(counts > 0, square[end] - square[start] - sums**2 / counts.clip(1), np.inf)
+    within = within.clip(0)
+    cost = within[0]
+    for _ in range(1, k):
+        cost = (np.concatenate([[np.inf], cost[:-1]])[:, None] + within).min(axis=0)
+    return float(cost[-1])
+
+
+Spread = Callable[[np.random.Generator, int], NDArray[np.float64]]
+SPREADS: dict[str, Spread] = {
+    "normal": lambda g, n: g.standard_normal(n) * 0.02,
+    "laplace": lambda g, n: g.laplace(size=n),
+    "heavy tails": lambda g, n: g.standard_t(2, n),
+    "two lumps": lambda g, n: g.standard_normal(n) + np.sign(g.random(n) - 0.5) * 5,
+    "huge range": lambda g, n: g.standard_normal(n) * 10 ** g.uniform(-30, 10, n),
+    "rounded": lambda g, n: np.round(g.standard_normal(n), 2),
+    "subnormal": lambda g, n: g.standard_normal(n) * 1e-40,
+    "far off": lambda g, n: 1000 + g.standard_normal(n),
+}
+
+
+@pytest.mark.parametrize("k", [3, 31, 127])
+@pytest.mark.parametrize("spread", SPREADS)
+def test_optimal_is_within_two_hundred_thousandths(spread: str, k: int) -> None:
+    values = SPREADS[spread](np.random.default_rng(k), 400).astype(np.float32)
+    wide = values.astype(np.float64)
+    scale = float(np.abs(wide).max())
+    least = quadratic_optimum(wide / scale, k) * scale**2
+    # Centroids are float32, so that no value is met better than to half of its last bit.
+    rounding = float((np.spacing(np.abs(values)).astype(np.float64) ** 2).sum())
+    assert cluster(values, k).inertia <= least * (1 + 2e-5) + rounding
+
+
+@pytest.mark.parametrize("spread", SPREADS)
+def test_optimal_on_more_values_than_the_grid_has_points(spread: str) -> None:
+    values = SPREADS[spread](np.random.default_rng(0), 12_000).astype(np.float32)
+    ordered = np.sort(values).astype(np.float64)
+    ends = partition(ordered, np.ones_like(ordered), 31)
+    parts = np.split(ordered, ends[:-1] + 1)
+    least = sum(float(((part - part.mean()) ** 2).sum()) for part in parts)
+    rounding = float((np.spacing(np.abs(values)).astype(np.float64) ** 2).sum())
+    assert cluster(values, 31).inertia <= least * (1 + 2e-5) + rounding
+
+
+def test_memory_is_the_sorted_values_and_the_assignments() -> None:
+    values = normal(1 << 22)
+    tracemalloc.start()
+    try:
+        cluster(values, 15)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    fixed = 16 << 20  # the dynamic programme's tables, whatever the number of values
+    assert peak <= 1.4 * values.nbytes + fixed
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -18,8 +18,11 @@ from compress.digest import digest_of
 from compress.encoding import Encoded, Encoding, Masked
 from compress.errors import ContainerError, DataError, EdgepressError
 from compress.spec import ModelSpec, is_own
+from targets.account import Account, FileAccount
+from targets.accounting import account_tensor, file_account
 from targets.formats.dc_envelope import Container, amiss, read_container
-from targets.formats.dc_record import PLAIN, Record
+from targets.formats.dc_record import Record
+from targets.formats.dc_tensor import TensorBytes
 from targets.metadata import ArtifactMetadata
 
 KINDS = (".dc", ".onnx", ".tflite", ".safetensors")
@@ -30,8 +33,9 @@ class TensorSummary:
     """One tensor with values in the file. Fractions in [0, 1].
 
     `form`: 'plain', 'masked', 'shared', 'int8' or 'half'. `index_bits`: bits of a dense index into
-    the codebook; `gap_bits`: width of a gap; `coded_bits`: bits a kept weight takes in the file
-    for its position and code, both as Huffman words (codebook and scales apart).
+    the codebook; `coding`: how positions and codes are coded, `gap_bits`: width of a gap where
+    they are gaps; `coded_bits`: bits a kept weight takes in the file for its position and code
+    (codebook and scales apart).
     """
 
     name: str
@@ -44,6 +48,7 @@ class TensorSummary:
     index_bits: int | None = None
     gap_bits: int | None = None
     coded_bits: float | None = None
+    coding: str | None = None
 
     @property
     def kept(self) -> float:
@@ -57,7 +62,8 @@ class Inspection:
     whose constants are not the net's weights alone.
 
     `parts`: bytes by part (container) or by type of constant (graphs). `says`: what the file says
-    of its net: model, classes, preprocess, history, digest.
+    of its net: model, classes, preprocess, history, digest. `account`: a container's bytes in the
+    terms of the paper.
     """
 
     path: str
@@ -72,6 +78,7 @@ class Inspection:
     opset: int | None = None
     says: Mapping[str, Any] = field(default_factory=dict[str, Any])
     fp32_bytes: int | None = None
+    account: FileAccount | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -130,13 +137,15 @@ def inspect_container(path: Path) -> Inspection:
     """A Deep Compression container, without torch."""
     container = read_container(path)
     summaries: list[TensorSummary] = []
+    accounts: list[Account | None] = []
 
     def seen() -> Iterator[tuple[str, NDArray[Any], Encoding | None]]:
         """Each tensor in turn, summed up on its way into the digest: one is in memory at a time."""
-        for record, (name, array, encoding) in zip(
-            container.records, container.decode(), strict=True
+        for (record, measured), (name, array, encoding) in zip(
+            container.measure(), container.decode(), strict=True
         ):
-            summaries.append(_coded_summary(record, array, encoding))
+            summaries.append(_coded_summary(record, array, encoding, measured))
+            accounts.append(account_tensor(name, array, encoding, measured))
             yield name, array, encoding
 
     try:
@@ -147,7 +156,7 @@ def inspect_container(path: Path) -> Inspection:
         raise amiss(str(path), f"part 'about' is damaged: {error}") from error
     tensors = tuple(summaries)
     size = path.stat().st_size
-    # safetensors' own header: what no part accounts for.
+    # What no part accounts for: lengths, checksum, digest.
     parts = {**container.part_bytes, "envelope": size - sum(container.part_bytes.values())}
     about, precision = _about(container, tensors, digest)
     return Inspection(
@@ -160,6 +169,7 @@ def inspect_container(path: Path) -> Inspection:
         inputs=about.pop("inputs"),
         says=about,
         fp32_bytes=_fp32_bytes(tensors),
+        account=file_account(container, path, accounts),
     )
 
 
@@ -192,17 +202,20 @@ def inspect_safetensors(path: Path) -> Inspection:
     )
 
 
-def _coded_summary(record: Record, array: NDArray[Any], encoding: Encoding | None) -> TensorSummary:
+def _coded_summary(
+    record: Record, array: NDArray[Any], encoding: Encoding | None, measured: TensorBytes
+) -> TensorSummary:
     plain = plain_summary(record.name, array, record.payload_bytes)
-    if encoding is None or record.form == PLAIN:
+    if encoding is None or measured.codes is None:
         return plain
-    coded = 8 * sum(record.sections[:2])
+    coded = 8 * measured.codes.total_bytes
     return replace(
         plain,
         form="masked" if isinstance(encoding, Masked) else _form(encoding.codebook),
         index_bits=encoding.bits if isinstance(encoding, Encoded) else None,
-        gap_bits=record.numbers[0],
+        gap_bits=measured.codes.gap_bits,
         coded_bits=coded / plain.nonzeros if plain.nonzeros else None,
+        coding=measured.codes.coding,
     )
 
 
@@ -215,6 +228,7 @@ def _about(
 ) -> tuple[dict[str, Any], str]:
     """(what the container says of its net, its precision); ContainerError where it is damaged."""
     about = container.about
+    said = str(about["digest"])
     try:
         spec = ModelSpec.from_json(json.dumps(about["spec"]), trusted=True)
         told: dict[str, Any] = {
@@ -227,8 +241,8 @@ def _about(
             "history": [str(step["settings"]) for step in about["history"]],
             "edits": len(about["edits"]),
             "grids": len(about["activations"]),
-            "digest": str(about["digest"]),
-            "verified": _verdict(str(about["digest"]), digest),
+            "digest": digest if digest.startswith(said) else said,
+            "verified": _verdict(said, digest),
             "graph": container.graph is not None,
         }
     except (EdgepressError, LookupError, TypeError, ValueError) as error:
@@ -240,7 +254,7 @@ def _about(
 
 def _verdict(said: str, found: str) -> str:
     """Whether the description and the tensors are those that the file's digest was made of."""
-    if said == found:
+    if found.startswith(said):
         return "yes: description and tensors have this digest"
     return f"NO: they have {found[:16]}..., so the file was changed and load refuses it"
 

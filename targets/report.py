@@ -11,11 +11,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from compress.atomic import write_text
 from compress.errors import ReportError
+from targets.account import FileAccount
 from targets.device import Provenance
 from targets.schema import decode, read_json
 
@@ -177,6 +179,44 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class LayerCurve:
+    """One layer pruned alone, without training: values[i] of the metric at sparsities[i].
+
+    weights: how many the layer has. sparsities: in [0, 1), ascending.
+    """
+
+    layer: str
+    weights: int
+    sparsities: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        rising = all(a < b for a, b in pairwise(self.sparsities))
+        if not (rising and all(0.0 <= s < 1.0 for s in self.sparsities)):
+            raise ReportError(
+                f"sparsities of layer {self.layer!r} are {self.sparsities}; ascending numbers in "
+                f"[0, 1) are needed"
+            )
+        if len(self.values) != len(self.sparsities) or not self.values or self.weights < 1:
+            raise ReportError(
+                f"layer {self.layer!r} of {self.weights} weights has {len(self.values)} values "
+                f"at {len(self.sparsities)} sparsities; equal numbers from 1 are needed"
+            )
+
+
+@dataclass(frozen=True)
+class SensitivityScan:
+    """How much each layer bears: `metric` on the validation data, more is better.
+
+    whole: the metric of the net before pruning.
+    """
+
+    metric: str
+    whole: float
+    curves: tuple[LayerCurve, ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """One run of a recipe. max_drop: the loss of top-1, in [0, 1], that the recipe allows.
 
@@ -185,8 +225,10 @@ class Report:
     scored_on: what the pictures are that top1 and agreement are of. notes: what a reader must know
     before the figures.
     `smoke`: a tiny run, made to see that everything works; its figures mean nothing.
+    sensitivity: each layer pruned alone, where the recipe scanned that; null where it did not.
     Additions to schema 1: max_drop, sizes, layers, not_measured (what concerns no single row),
-    smoke (false where it is not given), budget_bytes, scored_on, notes.
+    smoke (false where it is not given), budget_bytes, scored_on, notes, sensitivity, accounts
+    (where the bytes of each container are).
     """
 
     recipe: str
@@ -204,6 +246,8 @@ class Report:
     budget_bytes: int | None = None
     scored_on: str = "test images"
     notes: tuple[str, ...] = ()
+    sensitivity: SensitivityScan | None = None
+    accounts: tuple[FileAccount, ...] = ()
 
     def __post_init__(self) -> None:
         if self.git_commit is not None and not re.fullmatch(

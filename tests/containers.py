@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save
 
 from compress.candidate import ActivationQuant, Candidate, Step
+from compress.coding.bits import write_varint
+from compress.coding.cursor import Cursor
 from compress.edit import Factorized, rebuild
 from compress.encoding import Encoded, Encoding, Masked, int8_codebook
 from compress.graph import TensorId
 from compress.models.lenet import lenet300_spec
 from compress.network import TorchNetwork
-from targets.formats.dc_envelope import write_container
-from targets.formats.dc_record import Record, read_record, write_record
+from targets.formats.dc_envelope import DIGEST_BYTES, MAGIC, VERSION, write_container
+from targets.formats.dc_head import DICTIONARY, deflate, inflate
+from targets.formats.dc_record import Record, read_records, write_names, write_records
 from targets.formats.deep_compression import _about
 
 Json = Any
@@ -81,36 +83,60 @@ def write_untraced(candidate: Candidate, path: Path, **changed: Json) -> Path:
 
 
 def parts(path: Path) -> dict[str, bytes]:
-    """A container's parts, inflated where they are deflated."""
-    raw = {name: array.tobytes() for name, array in load_file(path).items()}
-    return {n: data if n == "payload" else zlib.decompress(data) for n, data in raw.items()}
+    """A container's parts: digest, about, names, columns, graph (if any), payload; inflated."""
+    cursor = Cursor(path.read_bytes(), "a container")
+    cursor.take(8)
+    found = {"digest": bytes(cursor.take(DIGEST_BYTES))}
+    head = Cursor(inflate(cursor.take(cursor.varint()), "head", DICTIONARY), "a head")
+    found["about"] = bytes(head.take(head.varint()))
+    found["names"] = bytes(head.take(head.varint()))
+    found["columns"] = bytes(head.rest())
+    graph = cursor.take(cursor.varint())
+    if graph:
+        found["graph"] = inflate(graph, "graph")
+    return {**found, "payload": bytes(cursor.rest())}
 
 
 def put(path: Path, found: Mapping[str, bytes]) -> Path:
-    """The opposite of `parts`, whatever the parts are."""
-    deflated = {n: data if n == "payload" else zlib.compress(data, 9) for n, data in found.items()}
-    path.write_bytes(save({n: np.frombuffer(d, np.uint8) for n, d in deflated.items()}))
+    """The opposite of `parts`, whatever the parts are; the checksum is right."""
+    head = b"".join(write_varint(len(found[n])) + found[n] for n in ("about", "names"))
+    return put_packed(
+        path,
+        found["digest"],
+        deflate(head + found["columns"], "head", DICTIONARY),
+        deflate(found["graph"], "graph") if "graph" in found else b"",
+        found["payload"],
+    )
+
+
+def put_packed(path: Path, digest: bytes, head: bytes, graph: bytes, payload: bytes) -> Path:
+    """A container of parts that are deflated already."""
+    body = b"".join(
+        (digest, write_varint(len(head)), head, write_varint(len(graph)), graph, payload)
+    )
+    return sealed(path, MAGIC + bytes([VERSION]) + bytes(4) + body)
+
+
+def sealed(path: Path, data: bytes) -> Path:
+    """Write `data` with the checksum of what it holds."""
+    path.write_bytes(data[:4] + zlib.crc32(data[8:]).to_bytes(4, "little") + data[8:])
     return path
 
 
 def with_about(path: Path, change: Callable[[Json], Json]) -> Path:
-    """The container with its description changed."""
+    """The container with its description changed, as it stands in the file."""
     found = parts(path)
     about = change(json.loads(found["about"]))
     return put(path, {**found, "about": json.dumps(about).encode()})
 
 
 def records(path: Path) -> list[Record]:
-    index = memoryview(parts(path)["index"])
-    found: list[Record] = []
-    offset = 0
-    while offset < len(index):
-        record, offset = read_record(index, offset)
-        found.append(record)
-    return found
+    found = parts(path)
+    return list(read_records(found["names"], found["columns"], len(found["payload"])))
 
 
 def with_records(path: Path, change: Callable[[list[Record]], list[Record]]) -> Path:
     """The container with its index changed, the payload as it was."""
-    index = b"".join(write_record(record) for record in change(records(path)))
-    return put(path, {**parts(path), "index": index})
+    changed = change(records(path))
+    index = {"names": write_names(changed), "columns": write_records(changed)}
+    return put(path, {**parts(path), **index})

@@ -21,6 +21,7 @@ from compress.coding.huffman import packed_bytes, symbol_counts
 from compress.errors import ContainerError, RangeError
 
 MAX_WIDTH = 8
+_BLOCK = 1 << 18
 
 Codes = TypeVar("Codes", bound=np.unsignedinteger[Any])
 Pairs: TypeAlias = tuple[NDArray[np.uint8], NDArray[Codes]]
@@ -64,12 +65,15 @@ def from_gaps(
         raise _damaged(f"a gap of {int(gaps.max())}, allowed are 0 to {largest}")
     if np.any(gaps[values == 0] != largest) or (values.size and values[-1] == 0):
         raise _damaged("a zero that fills no gap")
-    places = np.cumsum(gaps, dtype=np.int64)
-    places += np.arange(gaps.size)
-    if places.size and int(places[-1]) >= size:
-        raise _damaged(f"an entry at {int(places[-1])} of a tensor of {size} elements")
+    last = int(gaps.sum(dtype=np.int64)) + gaps.size - 1
+    if last >= size:
+        raise _damaged(f"an entry at {last} of a tensor of {size} elements")
     codes = np.zeros(size, values.dtype)
-    codes[places] = values
+    place = -1
+    for start in range(0, gaps.size, _BLOCK):  # a place takes eight bytes, a gap one
+        places = np.cumsum(gaps[start : start + _BLOCK] + np.int64(1)) + place
+        codes[places] = values[start : start + _BLOCK]
+        place = int(places[-1])
     return codes
 
 
@@ -78,6 +82,11 @@ def best_width(codes: NDArray[np.unsignedinteger[Any]], alphabet: int) -> int:
 
     codes: (size,), unsigned integers below `alphabet`; 0 = pruned. Of equal widths the smallest.
     """
+    return cheapest_width(codes, alphabet)[0]
+
+
+def cheapest_width(codes: NDArray[np.unsignedinteger[Any]], alphabet: int) -> tuple[int, int]:
+    """(best_width, bytes of both streams at it but for their directories)."""
     places, runs = _runs(codes)
     value_counts = symbol_counts(codes[places], alphabet)
     sizes: list[int] = []
@@ -88,7 +97,13 @@ def best_width(codes: NDArray[np.unsignedinteger[Any]], alphabet: int) -> int:
         gap_counts[largest] += fillers
         value_counts[0] = fillers
         sizes.append(packed_bytes(gap_counts) + packed_bytes(value_counts))
-    return sizes.index(min(sizes))
+    return sizes.index(min(sizes)), min(sizes)
+
+
+def entries_by_width(codes: NDArray[np.unsignedinteger[Any]]) -> list[int]:
+    """How many entries, fillers among them, to_gaps makes at widths of 0 to 8 bits."""
+    places, runs = _runs(codes)
+    return [places.size + int((runs >> width).sum()) for width in range(MAX_WIDTH + 1)]
 
 
 def _runs(codes: NDArray[np.unsignedinteger[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from targets.account_words import ACCOUNT_NOTE, account_rows, account_summary
 from targets.inspection import Inspection, TensorSummary, inspect_file
 
-_CODED = ("tensor", "shape", "form", "kept", "index", "gap", "coded", "bytes", "of file")
+_CODED = ("tensor", "shape", "form", "kept", "index", "coding", "gap", "coded", "bytes", "of file")
+# account_words.ACCOUNT_COLUMNS in the breadth of a terminal.
+_PAPER = (
+    *("layer", "weights", "P kept", "weight P+Q", "P+Q+H", "index P+Q", "P+Q+H"),
+    *("rate P+Q", "rate P+Q+H", "bytes"),
+)
+_LEFT = ("tensor", "shape", "form", "coding", "part", "layer")
 _PLAIN = ("tensor", "shape", "form", "kept", "bytes", "of file")
 
 
@@ -37,6 +45,9 @@ def _lines(found: Inspection) -> Iterator[str]:
     coded = found.format == "dc"
     rows = [_row(tensor, found.file_bytes, coded) for tensor in found.tensors]
     yield from _table(_CODED if coded else _PLAIN, [*rows, _total(found, coded)])
+    if found.account is not None:
+        yield from ("", *textwrap.wrap(ACCOUNT_NOTE, 100), account_summary(found.account))
+        yield from _table(_PAPER, list(account_rows(found.account)))
     yield ""
     parts = [(part, f"{n:,}", f"{n / found.file_bytes:.1%}") for part, n in found.parts.items()]
     yield from _table(("part", "bytes", "of file"), parts)
@@ -60,7 +71,8 @@ def _row(tensor: TensorSummary, file_bytes: int, coded: bool) -> tuple[str, ...]
     shape = " x ".join(map(str, tensor.shape)) or "scalar"
     form = tensor.form if tensor.form != "plain" else tensor.dtype
     head = (tensor.name, shape, form, f"{tensor.kept:.1%}")
-    bits = (_bits(tensor.index_bits), _bits(tensor.gap_bits), _bits(tensor.coded_bits))
+    coding = (tensor.coding or "", _bits(tensor.gap_bits), _bits(tensor.coded_bits))
+    bits = (_bits(tensor.index_bits), *coding)
     tail = (f"{tensor.file_bytes:,}", f"{tensor.file_bytes / file_bytes:.1%}")
     return (*head, *bits, *tail) if coded else (*head, *tail)
 
@@ -71,7 +83,7 @@ def _total(found: Inspection, coded: bool) -> tuple[str, ...]:
     size = sum(tensor.file_bytes for tensor in found.tensors)
     head = (f"{len(found.tensors)} tensors", f"{elements:,}", "", f"{kept:.1%}")
     tail = (f"{size:,}", f"{size / found.file_bytes:.1%}")
-    return (*head, "", "", "", *tail) if coded else (*head, *tail)
+    return (*head, "", "", "", "", *tail) if coded else (*head, *tail)
 
 
 def _bits(count: float | None) -> str:
@@ -82,7 +94,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Columns of equal width: names to the left, numbers to the right."""
     lines = [head, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    lefts = {i for i, name in enumerate(head) if name in ("tensor", "shape", "form", "part")}
+    lefts = {i for i, name in enumerate(head) if name in _LEFT}
     for line in lines:
         cells = (
             cell.ljust(w) if i in lefts else cell.rjust(w)

@@ -1,123 +1,159 @@
-"""One record of the container's index: what it says of one tensor, checked before memory is taken.
+"""The container's index: what it says of each tensor, checked before memory is taken.
 
-record   varints: name length, form, kind, and three lists (count, then numbers): shape,
-         numbers, section lengths; then the name in UTF-8 and a CRC-32 of the payload
-kind     PLAIN: the dtype. MASKED: 0. ENCODED: shared floats 0, an integer grid 1, the full
-         int8 grid 2; 3 more where the indices have 16 bits in memory
-numbers  gap width and entries; ENCODED also axis + 1 (0: one scale) and codebook entries
+Five columns, one entry a tensor, tensors sorted by name, so that each column packs well:
+
+    names    UTF-8, joined by line feeds (dc_head.py keeps them as a text)
+    forms    a byte. PLAIN: the number of the dtype. 8: MASKED. ENCODED: 64 + 4 * (axis + 1, 0 for
+             one scale), + 1 on an integer grid, + 2 where the indices have 16 bits in memory
+    axes     a byte, how many
+    shape    a varint for each axis
+    lengths  a varint: bytes in the payload
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from compress.coding.bits import read_varint, write_varint
+from compress.coding.bits import write_varint
+from compress.coding.cursor import Cursor
 from compress.errors import ContainerError
 
 PLAIN, MASKED, ENCODED = range(3)
+FLOAT32 = np.dtype(np.float32)
 DTYPES = (np.dtype("<f4"), np.dtype("<i8"), np.dtype("<f2"), np.dtype("<f8"), np.dtype("<i4"))
 # 1 GiB of float32: twice VGG-16, the largest net this is for, and a bound on hostile files.
 MAX_ELEMENTS = 1 << 28
+MAX_TENSORS = 1 << 16
 MAX_NAME_BYTES = 1 << 10
 MAX_DIMS = 8
-# Form: (numbers, sections), and how many kinds.
-_COUNTS = {PLAIN: (0, 1), MASKED: (2, 3), ENCODED: (4, 4)}
-_KINDS = {PLAIN: len(DTYPES), MASKED: 1, ENCODED: 6}
+_MASKED_FORM, _ENCODED_FORM = 8, 64
+_GRID_BIT, _WIDE_BIT, _AXIS_STEP = 1, 2, 4
 
 
 @dataclass(frozen=True)
 class Record:
-    """What the index says of one tensor; `sections` are the lengths of its payload parts."""
+    """What the index says of one tensor.
+
+    dtype: of the decoded array. on_integers, wide, axis: of an ENCODED tensor: its codebook is
+    int8, its indices uint16, its scale lies on that axis.
+    """
 
     name: str
     form: int
-    kind: int
     shape: tuple[int, ...]
-    numbers: tuple[int, ...]
-    sections: tuple[int, ...]
-    checksum: int
+    payload_bytes: int
+    dtype: np.dtype[Any] = FLOAT32
+    on_integers: bool = False
+    wide: bool = False
+    axis: int | None = None
 
     @property
     def size(self) -> int:
         return math.prod(self.shape)
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the decoded array, in the machine's byte order."""
-        return DTYPES[self.kind if self.form == PLAIN else 0].newbyteorder("=")
 
-    @property
-    def payload_bytes(self) -> int:
-        return sum(self.sections)
+def write_names(records: Sequence[Record]) -> bytes:
+    """The column of names."""
+    return "\n".join(record.name for record in records).encode()
 
 
-def write_record(record: Record) -> bytes:
-    """The record's bytes in the index."""
-    name = record.name.encode()
-    lists = (record.shape, record.numbers, record.sections)
-    counted = [n for values in lists for n in (len(values), *values)]
-    fields = [len(name), record.form, record.kind, *counted]
-    head = b"".join(write_varint(field) for field in fields)
-    return head + name + record.checksum.to_bytes(4, "little")
+def write_records(records: Sequence[Record]) -> bytes:
+    """The other columns."""
+    columns = (
+        bytes(map(_form_byte, records)),
+        bytes(len(record.shape) for record in records),
+        b"".join(write_varint(n) for record in records for n in record.shape),
+        b"".join(write_varint(record.payload_bytes) for record in records),
+    )
+    return b"".join(columns)
 
 
-def read_record(index: memoryview, offset: int) -> tuple[Record, int]:
-    """(record, offset of the next). Raises ContainerError for what write_record never writes."""
-    fields: list[int] = []
-    for _ in range(3):
-        value, offset = read_varint(index, offset)
-        fields.append(value)
-    lists: list[tuple[int, ...]] = []
-    for limit in (MAX_DIMS, 4, 4):
-        count, offset = read_varint(index, offset)
-        if count > limit:
-            raise ContainerError(
-                f"index is damaged: a list of {count} numbers, at most {limit} are allowed; "
-                f"get the file again"
-            )
-        values: list[int] = []
-        for _ in range(count):
-            value, offset = read_varint(index, offset)
-            values.append(value)
-        lists.append(tuple(values))
-    length, form, kind = fields
-    end = offset + length
-    if length > MAX_NAME_BYTES or end + 4 > len(index):
+def read_records(names: bytes, columns: bytes, payload_bytes: int) -> tuple[Record, ...]:
+    """The records of a payload of so many bytes. ContainerError for what is never written."""
+    own = _names(names)
+    cursor = Cursor(columns, "the index's columns")
+    forms, axes = cursor.take(len(own)), cursor.take(len(own))
+    if any(count > MAX_DIMS for count in axes):
         raise ContainerError(
-            f"index is cut off or damaged: a name of {length} bytes where {len(index) - offset} "
-            f"are left and {MAX_NAME_BYTES} allowed; get the file again"
+            f"index is damaged: {max(axes)} axes, at most {MAX_DIMS}; get the file again"
         )
+    shapes = [tuple(cursor.varint() for _ in range(count)) for count in axes]
+    lengths = [cursor.varint() for _ in own]
+    cursor.end()
+    records = tuple(map(_record, own, forms, shapes, lengths))
+    check_totals(records, payload_bytes)
+    return records
+
+
+def check_totals(records: Sequence[Record], payload_bytes: int) -> None:
+    """Raise ContainerError for more than a container may hold, or other lengths than there are."""
+    elements = 0
+    for record in records:
+        if record.size > MAX_ELEMENTS or any(n > MAX_ELEMENTS for n in record.shape):
+            raise ContainerError(
+                f"tensor {record.name!r} claims shape {record.shape}; at most {MAX_ELEMENTS:,} "
+                f"elements are allowed"
+            )
+        elements += record.size
+    if len(records) > MAX_TENSORS or elements > MAX_ELEMENTS:
+        raise ContainerError(
+            f"index claims {len(records)} tensors of {elements:,} elements; at most "
+            f"{MAX_TENSORS:,} and {MAX_ELEMENTS:,} are allowed"
+        )
+    used = sum(record.payload_bytes for record in records)
+    if used != payload_bytes:
+        raise ContainerError(
+            f"index accounts for {used} bytes, the payload has {payload_bytes}; get the file again"
+        )
+
+
+def check_order(names: Sequence[str]) -> None:
+    """Raise ContainerError unless the names rise and none is too long."""
+    for before, name in zip(["", *names], names, strict=False):
+        if name <= before or len(name.encode()) > MAX_NAME_BYTES:
+            raise ContainerError(
+                f"index is damaged: {name[:80]!r} after {before[:80]!r}; names rise and have at "
+                f"most {MAX_NAME_BYTES} bytes; get the file again"
+            )
+
+
+def _names(text: bytes) -> list[str]:
+    if text.count(b"\n") >= MAX_TENSORS:
+        raise ContainerError(f"index claims more than {MAX_TENSORS:,} tensors")
     try:
-        name = bytes(index[offset:end]).decode()
+        names = text.decode().split("\n") if text else []
     except UnicodeDecodeError as error:
         raise ContainerError("index is damaged: a name is not UTF-8; get the file again") from error
-    checksum = int.from_bytes(index[end : end + 4], "little")
-    shape, numbers, sections = lists
-    record = Record(name, form, kind, shape, numbers, sections, checksum)
-    _check_record(record)
-    return record, end + 4
+    check_order(names)
+    return names
 
 
-def _check_record(record: Record) -> None:
-    """Form, kind, element count and list lengths, before anything is allocated."""
-    known = record.form in _COUNTS and record.kind < _KINDS[record.form]
-    if not known or (len(record.numbers), len(record.sections)) != _COUNTS[record.form]:
+def _form_byte(record: Record) -> int:
+    if record.form == PLAIN:
+        return DTYPES.index(record.dtype.newbyteorder("<"))
+    if record.form == MASKED:
+        return _MASKED_FORM
+    axis = 0 if record.axis is None else record.axis + 1
+    flags = _GRID_BIT * record.on_integers + _WIDE_BIT * record.wide
+    return _ENCODED_FORM + flags + _AXIS_STEP * axis
+
+
+def _record(name: str, form: int, shape: tuple[int, ...], length: int) -> Record:
+    if form < len(DTYPES):
+        return Record(name, PLAIN, shape, length, DTYPES[form].newbyteorder("="))
+    if form == _MASKED_FORM:
+        return Record(name, MASKED, shape, length)
+    axis, flags = divmod(form - _ENCODED_FORM, _AXIS_STEP)
+    if not 0 <= axis <= len(shape):
         raise ContainerError(
-            f"tensor {record.name!r} has form {record.form}, kind {record.kind}, "
-            f"{len(record.numbers)} numbers and {len(record.sections)} sections, which no tensor "
-            f"of this version has; get the file again or update edgepress"
+            f"tensor {name!r} has form {form}, which no tensor of {len(shape)} axes has in this "
+            f"version; get the file again or update edgepress"
         )
-    if record.size > MAX_ELEMENTS or any(n > MAX_ELEMENTS for n in record.shape):
-        raise ContainerError(
-            f"tensor {record.name!r} claims shape {record.shape}; at most {MAX_ELEMENTS:,} "
-            f"elements are allowed"
-        )
-    if record.form != PLAIN and record.numbers[1] > record.size:
-        raise ContainerError(
-            f"tensor {record.name!r} claims {record.numbers[1]} entries for {record.size} "
-            f"elements; get the file again"
-        )
+    on_integers, wide = bool(flags & _GRID_BIT), bool(flags & _WIDE_BIT)
+    place = axis - 1 if axis else None
+    return Record(name, ENCODED, shape, length, on_integers=on_integers, wide=wide, axis=place)

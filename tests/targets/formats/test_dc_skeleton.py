@@ -161,10 +161,9 @@ def test_damaged_weights_under_a_graph(
     exported: tuple[Candidate, Path, Path], tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy.dc"
-    found = parts(exported[1])
-    payload = bytearray(found["payload"])
-    payload[7] ^= 1
-    put(copy, {**found, "payload": bytes(payload)})
+    data = bytearray(exported[1].read_bytes())
+    data[-7] ^= 1
+    copy.write_bytes(data)
     with pytest.raises(ContainerError, match="its checksum differs"):
         write_onnx(copy, tmp_path / "c.onnx")
     assert not (tmp_path / "c.onnx").exists()

@@ -1,0 +1,150 @@
+"""How a tensor's codes stand in the container: a table of exact codings, the smallest is taken.
+
+A new coding is a number, a function that gives its bytes, one that reads them, and a lower bound
+of its size that spares trying it where another is smaller anyway. Numbers are part of the format.
+
+    0  gaps     the paper's: gaps between non-zero codes and the codes, with filler zeros, both as
+                Huffman words (gaps.py). Byte: gap width; varints: entries, bytes of the gaps
+    1  symbols  one Huffman word a weight, zeros as any other (huffman.py)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.coding import huffman
+from compress.coding.bits import write_varint
+from compress.coding.cursor import Cursor
+from compress.coding.gaps import MAX_WIDTH, cheapest_width, from_gaps, to_gaps
+from compress.errors import ContainerError
+
+Codes = NDArray[np.unsignedinteger[Any]]
+
+
+class CodeBytes(NamedTuple):
+    """What coded codes take. `gap_bytes`: of the positions, None where one stream holds both;
+    `head_bytes`: what says how they are coded."""
+
+    coding: str
+    gap_bits: int | None
+    entries: int | None
+    head_bytes: int
+    gap_bytes: int | None
+    code_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.head_bytes + (self.gap_bytes or 0) + self.code_bytes
+
+
+@dataclass(frozen=True)
+class Coding:
+    """One way. `least`: bytes that (codes, alphabet) take at least; `write`, `read`: exact."""
+
+    name: str
+    least: Callable[[Codes, int], int]
+    write: Callable[[Codes, int], bytes]
+    read: Callable[[Cursor, tuple[int, ...], int], Codes]
+
+
+def write_codes(codes: Codes, alphabet: int) -> bytes:
+    """The smallest coding of codes of any shape, below `alphabet`; 0 = pruned."""
+    bounds = {number: coding.least(codes, alphabet) for number, coding in CODINGS.items()}
+    best: bytes | None = None
+    for number in sorted(bounds, key=bounds.__getitem__):
+        if best is None or bounds[number] + 1 < len(best):
+            tried = bytes([number]) + CODINGS[number].write(codes, alphabet)
+            best = tried if best is None or len(tried) < len(best) else best
+    assert best is not None
+    return best
+
+
+def read_codes(data: memoryview, shape: tuple[int, ...], alphabet: int) -> Codes:
+    """The codes, of `shape`, uint8 up to 256 of them and else uint16; ContainerError for damage."""
+    cursor = Cursor(data, "coded weights")
+    codes = _coding(cursor.byte()).read(cursor, shape, alphabet)
+    cursor.end()
+    return codes.reshape(shape)
+
+
+def measure_codes(data: memoryview) -> CodeBytes:
+    """How the codes in `data` are coded and what that takes; nothing is decoded."""
+    cursor = Cursor(data, "coded weights")
+    coding = _coding(cursor.byte())
+    if coding is not CODINGS[GAPS]:
+        return CodeBytes(coding.name, None, None, 1, None, len(cursor.rest()))
+    width, entries, gaps = cursor.byte(), cursor.varint(), cursor.varint()
+    head = cursor.offset
+    cursor.take(gaps)
+    return CodeBytes(coding.name, width, entries, head, gaps, len(cursor.rest()))
+
+
+def _coding(number: int) -> Coding:
+    if number not in CODINGS:
+        raise ContainerError(
+            f"coding {number} of its weights is unknown, known are "
+            f"{', '.join(map(str, CODINGS))}; update edgepress"
+        )
+    return CODINGS[number]
+
+
+def _least_of_gaps(codes: Codes, alphabet: int) -> int:
+    return cheapest_width(codes.reshape(-1), alphabet)[1]
+
+
+def _write_gaps(codes: Codes, alphabet: int) -> bytes:
+    flat = codes.reshape(-1)
+    width, _ = cheapest_width(flat, alphabet)
+    gaps, values = to_gaps(flat, width)
+    words = huffman.pack(gaps, 1 << width)
+    head = bytes([width]) + write_varint(gaps.size) + write_varint(len(words))
+    return head + words + huffman.pack(values, alphabet)
+
+
+def _read_gaps(cursor: Cursor, shape: tuple[int, ...], alphabet: int) -> Codes:
+    width, entries = cursor.byte(), cursor.varint()
+    words = cursor.take(cursor.varint())
+    return codes_of_gaps((width, entries), words, cursor.rest(), shape, alphabet)
+
+
+def codes_of_gaps(
+    head: tuple[int, int],
+    gaps: memoryview,
+    values: memoryview,
+    shape: tuple[int, ...],
+    alphabet: int,
+) -> Codes:
+    """Codes, (size,), from the two streams; head: gap width in bits, entries."""
+    width, entries = head
+    size = int(np.prod(shape, dtype=np.int64))
+    if width > MAX_WIDTH or entries > size:
+        raise ContainerError(
+            f"{entries} gaps of {width} bits for {size} elements; at most {size} of {MAX_WIDTH} "
+            f"are allowed; get the file again"
+        )
+    found = huffman.unpack(gaps, entries, 1 << width)
+    return from_gaps(found, huffman.unpack(values, entries, alphabet), width, size)
+
+
+def _least_of_symbols(codes: Codes, alphabet: int) -> int:
+    return huffman.packed_bytes(huffman.symbol_counts(codes.reshape(-1), alphabet))
+
+
+def _write_symbols(codes: Codes, alphabet: int) -> bytes:
+    return huffman.pack(codes.reshape(-1), alphabet)
+
+
+def _read_symbols(cursor: Cursor, shape: tuple[int, ...], alphabet: int) -> Codes:
+    return huffman.unpack(cursor.rest(), int(np.prod(shape, dtype=np.int64)), alphabet)
+
+
+GAPS, SYMBOLS = range(2)
+CODINGS: dict[int, Coding] = {
+    GAPS: Coding("gaps", _least_of_gaps, _write_gaps, _read_gaps),
+    SYMBOLS: Coding("symbols", _least_of_symbols, _write_symbols, _read_symbols),
+}

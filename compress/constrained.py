@@ -8,7 +8,7 @@ order of the parameters never change, and no parametrization survives.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -21,98 +21,19 @@ from torch.nn.utils import parametrize
 from compress.candidate import Candidate
 from compress.encoding import Encoded, Encoding, Masked
 from compress.errors import TaskError
-from compress.network import FloatArray, load_state
-
-
-class MaskedWeight(nn.Module):
-    """weight * mask: pruned weights stay zero and get no gradient."""
-
-    mask: torch.Tensor
-
-    def __init__(self, encoding: Masked) -> None:
-        super().__init__()
-        self.register_buffer("mask", torch.from_numpy(encoding.mask.copy()))
-
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        return weight * self.mask
-
-
-class SharedWeight(nn.Module):
-    """(codebook * keep)[indices] * scale: the codebook trains, code 0 stays 0.
-
-    It trains in the weights' own units, or else a learning rate for weights would not move the
-    integers of a grid by half a step, ever. On an integer grid the codebook is rounded into
-    [-127, 127] on the way forward and its gradient passes straight through.
-    """
-
-    indices: torch.Tensor
-    scale: torch.Tensor
-    keep: torch.Tensor
-
-    def __init__(self, encoding: Encoded) -> None:
-        super().__init__()
-        self.on_integers = encoding.on_integers
-        self.unit = _unit(encoding.scale)
-        codebook = encoding.codebook.astype(np.float32) * np.float32(self.unit)
-        self.codebook = nn.Parameter(torch.from_numpy(codebook))
-        self.register_buffer("indices", torch.from_numpy(encoding.indices.astype(np.int64)))
-        self.register_buffer("scale", torch.from_numpy(encoding.broadcast_scale().copy()))
-        keep = np.ones(codebook.size, np.float32)
-        keep[0] = 0
-        self.register_buffer("keep", torch.from_numpy(keep))
-
-    def entries(self) -> torch.Tensor:
-        """The codebook as it acts."""
-        values = self.codebook * self.keep / self.unit
-        if self.on_integers:
-            rounded = values.round().clamp(-127, 127)
-            values = _straight_through(rounded, values)
-        return values
-
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        del weight  # the decoded values come from the codebook alone
-        return self.entries()[self.indices] * self.scale + 0.0
-
-
-def _unit(scale: FloatArray) -> float:
-    """The power of two next to the scale's root mean square: multiplying by it is exact."""
-    square = float(np.mean(np.square(scale, dtype=np.float64)))
-    return 2.0 ** round(np.log2(square) / 2) if square > 0 else 1.0
-
-
-class GridWeight(nn.Module):
-    """Dense int8: each weight trains and is rounded to its channel's grid; zeros are kept.
-
-    Used for the full int8 grid, whose codebook cannot move but whose indices can.
-    """
-
-    scale: torch.Tensor
-    keep: torch.Tensor
-
-    def __init__(self, encoding: Encoded) -> None:
-        super().__init__()
-        scale = np.where(encoding.broadcast_scale() == 0, 1, encoding.broadcast_scale())
-        self.register_buffer("scale", torch.from_numpy(scale.astype(np.float32)))
-        self.register_buffer("keep", torch.from_numpy(~encoding.zeros()))
-
-    def integers(self, weight: torch.Tensor) -> torch.Tensor:
-        return (weight / self.scale).round().clamp(-127, 127) * self.keep
-
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        exact = self.integers(weight) * self.scale + 0.0
-        return _straight_through(exact, weight * self.keep)
-
-
-def _straight_through(exact: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
-    """Exactly the values of `exact`, with the gradient of `latent`."""
-    return exact.detach() + (latent - latent.detach())
+from compress.network import load_state
+from compress.parametrizations import Bound, GridWeight, MaskedWeight, SharedWeight
 
 
 @dataclass
 class Constrained:
-    """`model` to train in place; `result` is the new candidate once the block has ended."""
+    """`model` to train in place; `result` is the new candidate once the block has ended.
+
+    `parts`: what holds each encoded parameter, by its name.
+    """
 
     model: nn.Module
+    parts: Mapping[str, Bound] = field(default_factory=dict[str, Bound], repr=False)
     results: list[Candidate] = field(default_factory=list[Candidate], repr=False)
 
     @property
@@ -120,23 +41,36 @@ class Constrained:
         assert self.results, "the constrained block has not ended"
         return self.results[0]
 
+    def original(self, name: str) -> torch.Tensor:
+        """The free weight from which `parts[name]` makes the one that acts."""
+        return _original(self.model, name)
+
 
 def is_full_grid(encoding: Encoded) -> bool:
     """True for dense int8: the codebook is the whole grid and explains no sharing."""
     return encoding.on_integers and encoding.codebook.size == 256
 
 
+def bound_by(encoding: Encoding) -> Bound:
+    """What holds a parameter to `encoding`."""
+    if isinstance(encoding, Masked):
+        return MaskedWeight(encoding)
+    return GridWeight(encoding) if is_full_grid(encoding) else SharedWeight(encoding)
+
+
 @contextmanager
-def constrained(candidate: Candidate) -> Generator[Constrained]:
-    """Give the net in train mode, its encoded parameters held to their encodings.
+def constrained(
+    candidate: Candidate, hold: Callable[[Encoding], Bound] = bound_by
+) -> Generator[Constrained]:
+    """Give the net in train mode, its encoded parameters held to their encodings by `hold`.
 
     >>> with constrained(candidate) as tuning:
     ...     train(tuning.model)
     >>> candidate = tuning.result
     """
     model = candidate.network.module().requires_grad_(True)
-    bound = {name: _bind(model, name, e) for name, e in sorted(candidate.encodings.items())}
-    held = Constrained(model.train())
+    bound = {name: _bind(model, name, hold(e)) for name, e in sorted(candidate.encodings.items())}
+    held = Constrained(model.train(), bound)
     yield held
     _check_bound(model, bound)
     model.cpu()  # a loop may have moved it to an accelerator
@@ -154,17 +88,7 @@ def constrained(candidate: Candidate) -> Generator[Constrained]:
     held.results.append(tuned.with_values({}, encodings))
 
 
-Bound = MaskedWeight | SharedWeight | GridWeight
-
-
-def _bind(model: nn.Module, name: str, encoding: Encoding) -> Bound:
-    part: Bound
-    if isinstance(encoding, Masked):
-        part = MaskedWeight(encoding)
-    elif is_full_grid(encoding):
-        part = GridWeight(encoding)
-    else:
-        part = SharedWeight(encoding)
+def _bind(model: nn.Module, name: str, part: Bound) -> Bound:
     path, _, attribute = name.rpartition(".")
     parametrize.register_parametrization(model.get_submodule(path), attribute, part, unsafe=True)
     return part
@@ -194,10 +118,12 @@ def _original(model: nn.Module, name: str) -> torch.Tensor:
 def _read(encoding: Encoding, part: Bound, original: torch.Tensor) -> Encoding:
     """The encoding as training left it."""
     with torch.no_grad():
-        if isinstance(part, SharedWeight) and isinstance(encoding, Encoded):
+        if isinstance(part, MaskedWeight):
+            return Masked(part.mask.numpy())
+        assert isinstance(encoding, Encoded)
+        if isinstance(part, SharedWeight):
+            indices = part.indices.numpy().astype(encoding.indices.dtype)
             entries = part.entries().numpy().astype(encoding.codebook.dtype)
-            return replace(encoding, codebook=entries)
-        if isinstance(part, GridWeight) and isinstance(encoding, Encoded):
-            integers = part.integers(original).numpy().astype(np.int8)
-            return replace(encoding, indices=integers.view(np.uint8))
-    return encoding
+            return replace(encoding, indices=indices, codebook=entries)
+        integers = part.integers(original).numpy().astype(np.int8)
+        return replace(encoding, indices=integers.view(np.uint8))

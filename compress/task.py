@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,18 +22,27 @@ Judge = Callable[[Predict], NDArray[np.bool_]]
 Calibration = Callable[[], Iterable[Batch]]
 
 
+def _nothing(epoch: int) -> None:
+    del epoch
+
+
 @dataclass(frozen=True)
 class Tuning:
     """What a user's training loop gets beside the model: how long, from where, how random.
 
     `checkpoint` is a path for the loop's own state after each epoch (None: keep none); a loop
     that finds it goes on from there. `seed` makes epoch e's order a function of (seed, e).
+    `after_epoch` is to be called with the number of each epoch, from 0, when its steps are done
+    and before the state is kept: some stages then move masks or clusters, which are buffers of
+    the model. A loop that keeps no model.state_dict() loses them, and one that does not call is
+    refused by those stages.
     """
 
     epochs: int
     learning_rate: float
     seed: int
     checkpoint: Path | None
+    after_epoch: Callable[[int], None] = field(default=_nothing, compare=False, repr=False)
 
 
 Finetune = Callable[["nn.Module", Tuning], None]

@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from compress.errors import ReportError
 from targets import runner
-from targets.report import Layer, Report, SizePoint, SkippedLayer, StepRow
+from targets.report import (
+    Layer,
+    LayerCurve,
+    Report,
+    SensitivityScan,
+    SizePoint,
+    SkippedLayer,
+    StepRow,
+)
 from targets.rows import About, Baseline, Entry, build_row
 
 if TYPE_CHECKING:
     from compress.candidate import Candidate, Step
     from compress.encoding import Encoding
+    from compress.stages.sensitivity import Sensitivity
     from targets.measurement import Measurement
 
 _PACKAGES = (
@@ -67,6 +76,7 @@ def build_report(
         budget_bytes=about.budget_bytes,
         scored_on=about.scored_on,
         notes=about.notes,
+        sensitivity=_scan(about.sensitivity),
     )
 
 
@@ -159,3 +169,10 @@ def _step(step: Step) -> StepRow:
         digest=step.digest,
         checkpoint=step.checkpoint,
     )
+
+
+def _scan(found: Sensitivity | None) -> SensitivityScan | None:
+    if found is None:
+        return None
+    curves = tuple(LayerCurve(c.layer, c.weights, c.sparsities, c.values) for c in found.curves)
+    return SensitivityScan(found.metric, found.whole, curves)

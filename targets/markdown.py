@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from targets.advice import advise
 from targets.file_words import Cell, file_cells, file_columns, file_notes
-from targets.report import Report, Row
+from targets.report import Report, Row, SensitivityScan
 from targets.units import bytes_text, seconds_text, share_text, threads_text, time_text, times_text
 from targets.words import (
     MISSING,
@@ -17,6 +17,8 @@ from targets.words import (
     facts,
     flags,
     gaps,
+    scan_rows,
+    sensitivity_note,
     shape_text,
     shown,
     step_cells,
@@ -51,6 +53,7 @@ def document(report: Report) -> str:
         escape(file_notes(report)),
         _files(report.rows, ship),
         *_sizes(report),
+        *_sensitivity(report.sensitivity),
         *_layers(report),
         *_steps(report),
         "## Environment",
@@ -159,6 +162,13 @@ def _layers(report: Report) -> list[str]:
     )
     columns = ("Tensor", "Shape", "Weights", "Sparsity", "Bits a value", "Encoding")
     return ["## Layers", _table(columns, rows)]
+
+
+def _sensitivity(scan: SensitivityScan | None) -> list[str]:
+    if scan is None or not scan.curves:
+        return []
+    columns, rows = scan_rows(scan)
+    return ["## Sensitivity", escape(sensitivity_note(scan)), _table(columns, rows)]
 
 
 def _steps(report: Report) -> list[str]:

@@ -7,12 +7,20 @@ from targets.charts import scatter, waterfall
 from targets.html import html_page
 from targets.latency_chart import latencies
 from targets.loss import fidelity_of
-from targets.page_tables import environment, files_table, layers_table, steps_table, unmeasured
+from targets.page_tables import (
+    environment,
+    files_table,
+    layers_table,
+    sensitivity_table,
+    steps_table,
+    unmeasured,
+)
 from targets.report import Report, Row
+from targets.sensitivity_chart import curves
 from targets.style import CSS
 from targets.svg import escape
 from targets.units import bytes_text, share_text, time_text
-from targets.words import SMOKE_BANNER, shown
+from targets.words import SMOKE_BANNER, sensitivity_note, shown
 
 
 def page(report: Report) -> str:
@@ -23,6 +31,7 @@ def page(report: Report) -> str:
         _header(report, advice),
         files_table(report, ship),
         _charts(report, ship),
+        _sensitivity(report),
         layers_table(report.layers),
         steps_table(report.steps),
         environment(report),
@@ -114,6 +123,16 @@ def _charts(report: Report, ship: str | None) -> str:
     ) + _figure("Size by stage", "Bytes of a real file written after each stage.", right)
     text = "Every raw time, with quartiles (box) and p10–p90 (line); further left is better."
     return (f'<div class="charts">{pair}</div>' if pair else "") + _figure("Latency", text, below)
+
+
+def _sensitivity(report: Report) -> str:
+    scan = report.sensitivity
+    if scan is None:
+        return ""
+    drawing = curves(scan)
+    if drawing is not None:
+        drawing += (curves(scan, narrow=True) or "") + sensitivity_table(scan)
+    return _figure("Sensitivity", escape(sensitivity_note(scan)), drawing)
 
 
 def _figure(title: str, note: str, drawing: str | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from targets.file_words import Cell, file_cells, file_columns, file_notes
-from targets.report import Layer, Report, Row, StepRow
+from targets.report import Layer, Report, Row, SensitivityScan, StepRow
 from targets.svg import escape
 from targets.units import count_text, seconds_text
 from targets.words import (
@@ -14,6 +14,7 @@ from targets.words import (
     facts,
     flags,
     gaps,
+    scan_rows,
     shape_text,
     step_cells,
     weights_and_rest,
@@ -87,6 +88,17 @@ def _bar(share: float, said: str) -> str:
         f'<span class="track"><span class="fill" style="width:{width:.1f}%"></span></span>'
         f'<span class="said">{escape(said)}</span>'
     )
+
+
+def sensitivity_table(scan: SensitivityScan) -> str:
+    """The figures of the chart, folded away."""
+    columns, found = scan_rows(scan)
+    rows = ""
+    for cells in found:
+        pairs = zip(columns[1:], cells[1:], strict=True)
+        values = "".join(f'<td data-of="{name}">{escape(cell)}</td>' for name, cell in pairs)
+        rows += f'<tr><th scope="row"><code>{escape(cells[0])}</code></th>{values}</tr>'
+    return f"<details><summary>All figures</summary>{_table(columns, rows)}</details>"
 
 
 def steps_table(steps: Sequence[StepRow]) -> str:

@@ -13,6 +13,7 @@ from compress.errors import ReportError
 from targets.report import HeldOut, Latency, Row
 
 if TYPE_CHECKING:
+    from compress.stages.sensitivity import Sensitivity
     from targets.artifact import Artifact
     from targets.measurement import Measurement
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 class About:
     """What the whole report is about. max_drop: the loss of top-1 (in [0, 1]) that is allowed.
 
-    `smoke`: the run was a tiny one, whose figures mean nothing. The last three are the report's.
+    `smoke`: the run was a tiny one, whose figures mean nothing. The last four are the report's;
+    `sensitivity` is what compress.stages.sensitivity.scan found.
     """
 
     recipe: str
@@ -34,6 +36,7 @@ class About:
     budget_bytes: int | None = None
     scored_on: str = "test images"
     notes: tuple[str, ...] = ()
+    sensitivity: Sensitivity | None = None
 
 
 @dataclass(frozen=True)

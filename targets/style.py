@@ -77,7 +77,7 @@ svg.on-narrow { display: none; }
 svg text { fill: var(--ink); font-size: 11px; }
 svg .tick, svg .axis, svg .note { fill: var(--soft); font-size: 10.5px; }
 svg .label { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }
-svg .label.ship, svg .value.ship { fill: var(--accent); font-weight: 650; }
+svg .label.ship, svg .label.first, svg .value.ship { fill: var(--accent); font-weight: 650; }
 svg .grid { stroke: var(--rule); stroke-width: 1; }
 svg .floor { stroke: var(--warn); stroke-width: 1; stroke-dasharray: 4 3; }
 svg .interval { stroke: var(--mark); stroke-width: 1.2; }
@@ -86,6 +86,9 @@ svg .mark { fill: var(--paper); stroke: var(--mark); stroke-width: 2; }
 svg .mark.ship { fill: var(--accent); stroke: var(--accent); }
 svg .bar { fill: var(--mark); } svg .bar.ship { fill: var(--accent); }
 svg .bar.gone { fill: var(--rule); }
+svg .curve { fill: none; stroke: var(--mark); stroke-width: 1.4; }
+svg .point { fill: var(--mark); } svg .point.first { fill: var(--accent); }
+svg .curve.first { stroke: var(--accent); stroke-width: 2.4; }
 svg .dot { fill: var(--mark); opacity: .45; } svg .dot.ship { fill: var(--accent); }
 svg .whisker { stroke: var(--soft); stroke-width: 1.2; }
 svg .box { fill: var(--paper); fill-opacity: .75; stroke: var(--soft); stroke-width: 1.2; }

@@ -86,14 +86,21 @@ def line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
     return f'<line class="{style}" {ends}/>'
 
 
+def polyline(points: Sequence[tuple[float, float]], style: str, title: str = "") -> str:
+    corners = " ".join(f"{number(x)},{number(y)}" for x, y in points)
+    return f'<polyline class="{style}" points="{corners}">{_title(title)}</polyline>'
+
+
 def rect(box: Box, style: str, title: str = "") -> str:
     size = f'width="{number(box.right - box.left)}" height="{number(box.bottom - box.top)}"'
     place = f'x="{number(box.left)}" y="{number(box.top)}"'
     return f'<rect class="{style}" {place} {size} rx="1.5">{_title(title)}</rect>'
 
 
-def circle(x: float, y: float, radius: float, style: str) -> str:
-    return f'<circle class="{style}" cx="{number(x)}" cy="{number(y)}" r="{number(radius)}"/>'
+def circle(x: float, y: float, radius: float, style: str, title: str = "") -> str:
+    place = f'cx="{number(x)}" cy="{number(y)}" r="{number(radius)}"'
+    said = _title(title)
+    return f'<circle class="{style}" {place}' + (f">{said}</circle>" if said else "/>")
 
 
 def marker(shape: str, x: float, y: float, style: str, title: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from targets.report import Layer, Report, Row, StepRow
+from targets.report import Layer, Report, Row, SensitivityScan, StepRow
 from targets.units import (
     bytes_text,
     count_text,
@@ -39,6 +39,35 @@ def flags(row: Row) -> tuple[str, ...]:
     """'emulated' or 'modelled' where the time is not a measured one; 'noisy'."""
     kind = () if row.provenance in (None, "measured") else (str(row.provenance),)
     return (*kind, "noisy") if row.noisy else kind
+
+
+def sensitivity_note(scan: SensitivityScan) -> str:
+    """What the figures of the scan are."""
+    return (
+        f"Each layer pruned alone by magnitude, nothing retrained: {scan.metric} on the validation "
+        f"data at each sparsity; {scan_text(scan, scan.whole)} before."
+    )
+
+
+def scan_text(scan: SensitivityScan, value: float) -> str:
+    """A value of the scan's metric: '98.94 %' where all are shares, else four digits."""
+    return share_text(value) if is_share(scan) else f"{value:.4g}"
+
+
+def scan_rows(scan: SensitivityScan) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """(columns, a row for each layer): its weights, and the metric at each sparsity."""
+    sparsities = sorted({s for curve in scan.curves for s in curve.sparsities})
+    rows: list[tuple[str, ...]] = []
+    for curve in scan.curves:
+        known = dict(zip(curve.sparsities, curve.values, strict=True))
+        cells = (scan_text(scan, known[s]) if s in known else MISSING for s in sparsities)
+        rows.append((curve.layer, count_text(curve.weights), *cells))
+    return ("Layer", "Weights", *(f"{100 * s:g} %" for s in sparsities)), rows
+
+
+def is_share(scan: SensitivityScan) -> bool:
+    """True where all values lie in [0, 1]."""
+    return all(0.0 <= v <= 1.0 for v in (scan.whole, *(v for c in scan.curves for v in c.values)))
 
 
 def step_cells(step: StepRow, before: StepRow | None) -> tuple[str, str, str]:

@@ -84,6 +84,7 @@ def _train(model: nn.Module, tuning: Tuning) -> None:
             F.cross_entropy(model(images[rows]), labels[rows]).backward()
             optimizer.step()
         schedule.step()
+        tuning.after_epoch(epoch)
 
 
 def calibration() -> Iterable[NDArray[np.float32]]:

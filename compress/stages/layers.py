@@ -98,5 +98,5 @@ def rebuilt(
     everything = (*candidate.edits, *edits)
     model = rebuild(candidate.spec, everything)
     load_state(model, state, "the edited net")
-    network = TorchNetwork(model, candidate.network.input_shape)
+    network = TorchNetwork(model, candidate.network.input_shape, own=True)
     return replace(candidate, network=network, edits=everything, encodings=encodings)

@@ -1,11 +1,13 @@
 """PruneMagnitude: the smallest weights become exact zeros.
 
 Han et al. 2015 (arXiv:1506.02626), section 3: unstructured magnitude pruning. Weights of
-convolutions and linear layers only; biases and norms stay. Zeros never come back.
+convolutions and linear layers only; biases and norms stay. Zeros never come back. In rounds, with
+training between them: see schedules.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import ClassVar, Literal
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 from compress.candidate import Candidate, Skipped
 from compress.encoding import Encoded, Encoding, Masked
 from compress.errors import RangeError
+from compress.ranking import smallest_magnitude
+from compress.network import LayerInfo
 from compress.stage import StageResult
 from compress.stages.layers import check_pairs, check_patterns, choose, numbers, settings_by_layer
 from compress.task import Task
@@ -29,13 +33,16 @@ class PruneMagnitude:
 
     sparsity: fraction of zeros in [0, 1), or (pattern, sparsity) pairs by layer name or role, of
     which the first that fits counts. scope "global" ranks the weights of all chosen layers
-    together, for one sparsity. Weights that are zero already count; equal ones go by position.
+    together, for one sparsity, by magnitude; "lamp" too, by the square of a weight over the sum of
+    those squares in its layer that are not smaller (Lee et al. 2021, arXiv:2010.07611), so that
+    each layer gets its own sparsity and none loses its largest weight. Weights that are zero
+    already count; equal ones go by position.
     """
 
     sparsity: float | tuple[tuple[str, float], ...]
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
-    scope: Literal["layer", "global"] = "layer"
+    scope: Literal["layer", "global", "lamp"] = "layer"
     changes: ClassVar[Literal["structure", "values"]] = "values"
     encodes: ClassVar[bool] = True
 
@@ -49,28 +56,22 @@ class PruneMagnitude:
                     f"PruneMagnitude(sparsity={value!r}): allowed is the fraction of zeros, "
                     "from 0 up to but not 1"
                 )
-        if self.scope not in ("layer", "global"):
-            raise RangeError(f"PruneMagnitude(scope={self.scope!r}): allowed are 'layer', 'global'")
-        if self.scope == "global" and isinstance(self.sparsity, tuple):
+        if self.scope not in ("layer", "global", "lamp"):
             raise RangeError(
-                "PruneMagnitude(scope='global') with a sparsity by layer: give one number, "
+                f"PruneMagnitude(scope={self.scope!r}): allowed are 'layer', 'global', 'lamp'"
+            )
+        if self.scope != "layer" and isinstance(self.sparsity, tuple):
+            raise RangeError(
+                f"PruneMagnitude(scope={self.scope!r}) with a sparsity by layer: give one number, "
                 "or scope='layer'"
             )
 
     def __call__(self, candidate: Candidate, task: Task) -> StageResult:
         del task
-        layers, skipped = choose(candidate, self.include, self.exclude)
-        wanted = settings_by_layer(layers, self.sparsity)
+        layers, wanted, skipped = self.layers_of(candidate)
         own = candidate.network.parameters()
         weights = {la.name: own[la.weight] for la in layers if wanted.get(la.name, 0) > 0}
-        for layer in layers:
-            if layer.name not in weights:
-                given = "sparsity 0" if layer.name in wanted else "no sparsity is given for it"
-                skipped.append(Skipped(layer.name, given))
-        if self.scope == "global":
-            pruned = _globally(weights, next(iter(wanted.values()), 0))
-        else:
-            pruned = {name: smallest(w, wanted[name]) for name, w in weights.items()}
+        pruned = self.choice(weights, wanted)
         encodings = {
             layer.weight: _pruned(candidate.encodings.get(layer.weight), pruned[layer.name])
             for layer in layers
@@ -78,31 +79,69 @@ class PruneMagnitude:
         }
         return StageResult(candidate.with_values({}, encodings), tuple(pruned), tuple(skipped))
 
+    def layers_of(
+        self, candidate: Candidate
+    ) -> tuple[tuple[LayerInfo, ...], dict[str, float], list[Skipped]]:
+        """The chosen layers, the sparsity of each by name, and the layers left alone."""
+        layers, skipped = choose(candidate, self.include, self.exclude)
+        wanted = settings_by_layer(layers, self.sparsity)
+        for layer in layers:
+            if not wanted.get(layer.name, 0) > 0:
+                given = "sparsity 0" if layer.name in wanted else "no sparsity is given for it"
+                skipped.append(Skipped(layer.name, given))
+        return layers, wanted, skipped
 
-def smallest(weight: NDArray[np.float32], sparsity: float) -> Bools:
+    def choice(
+        self, weights: Mapping[str, NDArray[np.float32]], wanted: Mapping[str, float]
+    ) -> dict[str, Bools]:
+        """True where a weight goes, for each layer of `weights`, at its `wanted` sparsity."""
+        if self.scope == "layer":
+            return {name: smallest(w, wanted[name]) for name, w in weights.items()}
+        ranks = {n: lamp_scores(w) if self.scope == "lamp" else w for n, w in weights.items()}
+        return _together(ranks, next(iter(wanted.values()), 0))
+
+
+def smallest(weight: NDArray[np.floating], sparsity: float) -> Bools:
     """True for the floor(sparsity * n) smallest magnitudes and for every zero.
 
     Of equal magnitudes at the border those that come first in memory are taken.
     """
     # By the decimal that the user wrote: 0.29 of 100 weights is 29, which the product is not.
     count = int(Fraction(str(sparsity)) * weight.size)
-    magnitude = np.abs(weight).reshape(-1)
-    taken = magnitude == 0
+    flat = weight.reshape(-1)
+    taken = flat == 0
     if count > np.count_nonzero(taken):
-        border = np.partition(magnitude, count - 1)[count - 1]
-        taken = magnitude < border
-        level = np.flatnonzero(magnitude == border)
+        border = smallest_magnitude(flat, count - 1)
+        # Not by np.abs, which takes the memory of all weights once more.
+        taken = flat < border
+        taken &= flat > -border
+        level = np.flatnonzero((flat == border) | (flat == -border))
         taken[level[: count - np.count_nonzero(taken)]] = True
     return taken.reshape(weight.shape)
 
 
-def _globally(weights: dict[str, NDArray[np.float32]], sparsity: float) -> dict[str, Bools]:
-    if not weights:
+def lamp_scores(weight: NDArray[np.float32]) -> NDArray[np.float64]:
+    """w**2 over the sum of the squares that are not smaller, in [0, 1]; equal ones by position.
+
+    Lee et al. 2021, eq. 6. Zero exactly where the weight is.
+    """
+    square = np.square(weight.reshape(-1), dtype=np.float64)
+    order = np.argsort(square, kind="stable")
+    ranked = square[order]
+    above = np.cumsum(ranked[::-1])[::-1]
+    scores = np.empty_like(square)
+    scores[order] = np.divide(ranked, above, out=np.zeros_like(ranked), where=ranked > 0)
+    return scores.reshape(weight.shape)
+
+
+def _together(ranks: Mapping[str, NDArray[np.floating]], sparsity: float) -> dict[str, Bools]:
+    """The smallest of all layers' numbers together."""
+    if not ranks:
         return {}
-    taken = smallest(np.concatenate([w.reshape(-1) for w in weights.values()]), sparsity)
-    borders = np.cumsum([w.size for w in weights.values()])[:-1]
-    parts = zip(weights.items(), np.split(taken, borders), strict=True)
-    return {name: part.reshape(weight.shape) for (name, weight), part in parts}
+    taken = smallest(np.concatenate([r.reshape(-1) for r in ranks.values()]), sparsity)
+    borders = np.cumsum([r.size for r in ranks.values()])[:-1]
+    parts = zip(ranks.items(), np.split(taken, borders), strict=True)
+    return {name: part.reshape(rank.shape) for (name, rank), part in parts}
 
 
 def _pruned(encoding: Encoding | None, pruned: Bools) -> Encoding:

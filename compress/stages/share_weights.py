@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.blockwise import look_up
 from compress.candidate import Candidate, Skipped
 from compress.encoding import Encoded, IndexArray, index_dtype
 from compress.errors import RangeError
@@ -107,10 +108,10 @@ def shared(start: Encoded | Values, bits: int, method: Cluster) -> Encoded:
     """An encoding of at most 2**bits codes; that of an encoded weight keeps its kind and scale."""
     values = start
     if isinstance(start, Encoded):
-        values = Values(start.codebook.astype(np.float32)[start.indices], start.zeros())
+        values = Values(look_up(start.codebook.astype(np.float32), start.indices), start.zeros())
     assert isinstance(values, Values)
-    kept = ~values.zeros
-    found, places = np.zeros(0, np.float32), np.zeros(0, np.int64)
+    shape, kept = values.numbers.shape, ~values.zeros
+    codebook, indices = np.zeros(1, np.float32), np.zeros(shape, np.uint8)
     if kept.any():
         clusters = method(values.numbers[kept], (1 << bits) - 1)
         centroids = clusters.centroids
@@ -118,10 +119,11 @@ def shared(start: Encoded | Values, bits: int, method: Cluster) -> Encoded:
             centroids = np.clip(np.rint(centroids), -127, 127)
         # Rounding may make neighbours equal, and a mean may be zero: those join code 0.
         found, merged = np.unique(centroids + np.float32(0), return_inverse=True)
-        places = merged.reshape(-1)[clusters.assignments]
-    codebook, codes = _with_zero_first(found)
-    indices = cast("IndexArray", np.zeros(values.numbers.shape, index_dtype(codebook.size)))
-    indices[kept] = codes[places]
+        codebook, codes = _with_zero_first(found)
+        table = codes[merged.reshape(-1)].astype(index_dtype(codebook.size))
+        indices = np.zeros(shape, table.dtype)
+        indices[kept] = look_up(table, clusters.assignments)
+    indices = cast("IndexArray", indices)
     if isinstance(start, Encoded):
         return replace(start, indices=indices, codebook=codebook.astype(start.codebook.dtype))
     return Encoded(indices, codebook, np.ones(1, np.float32))

@@ -159,6 +159,7 @@ class _Training:
                 for epoch in range(begun, self._tuning.epochs):
                     self._epoch(epoch, reader, progress)
                     self._team.average_buffers(self._model)
+                    self._tuning.after_epoch(epoch)
                     if self._tuning.checkpoint is not None and self._team.leads:
                         keep(self._tuning.checkpoint, self._model, self._optimizing, epoch + 1)
         finally:

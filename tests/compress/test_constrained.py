@@ -13,9 +13,10 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from compress.candidate import Candidate
-from compress.constrained import Constrained, SharedWeight, constrained
+from compress.constrained import Constrained, constrained
 from compress.encoding import Encoded, Encoding
 from compress.errors import CheckpointError, TaskError
+from compress.parametrizations import RefreshedWeight, SharedWeight
 from tests.candidates import fresh, half_mask, int8, shared
 from tests.nets import digits_plain_spec, digits_residual_spec
 
@@ -291,3 +292,48 @@ def test_a_loop_that_takes_a_constrained_module_out_is_told(how: str) -> None:
     assert "\n" not in str(error.value)
     assert not tuning.results
     assert candidate.digest() == before
+
+
+def test_refreshed_weights_act_and_learn_as_shared_ones_until_refreshed() -> None:
+    encoding = shared(SHAPE)
+    plain, refreshed = SharedWeight(encoding), RefreshedWeight(encoding)
+    weight = nn.Parameter(torch.from_numpy(encoding.decode()))
+    goal = torch.rand(SHAPE, generator=torch.Generator().manual_seed(1))
+    outputs = [part(weight) for part in (plain, refreshed)]
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=0, atol=0)
+    ((outputs[0] * goal).sum()).backward()
+    assert weight.grad is None
+    ((outputs[1] * goal).sum()).backward()
+    assert plain.codebook.grad is not None
+    assert refreshed.codebook.grad is not None
+    torch.testing.assert_close(refreshed.codebook.grad, plain.codebook.grad)
+    kept = torch.from_numpy(encoding.indices != 0)
+    assert weight.grad is not None
+    torch.testing.assert_close(weight.grad, goal * kept)
+
+
+@pytest.mark.parametrize("kind", ["shared floats", "shared int8"])
+def test_a_refresh_gives_each_weight_its_nearest_cluster_and_keeps_zeros(kind: str) -> None:
+    encoding = ENCODINGS[kind]()
+    assert isinstance(encoding, Encoded)
+    part = RefreshedWeight(encoding)
+    moved = encoding.decode() + np.random.default_rng(3).normal(0, 0.5, SHAPE).astype(np.float32)
+    if encoding.on_integers:
+        moved = encoding.decode() * np.float32(0.4)
+    part.refresh(torch.from_numpy(moved))
+    indices = part.indices.numpy()
+    zero = encoding.indices == 0
+    assert ((indices == 0) == zero).all()
+    values = encoding.codebook[1:].astype(np.float32)
+    distance = np.abs((moved / encoding.broadcast_scale())[..., None] - values)
+    chosen = np.take_along_axis(distance, indices[..., None].astype(int) - 1, -1)[..., 0]
+    np.testing.assert_allclose(chosen[~zero], distance.min(-1)[~zero], rtol=1e-5, atol=1e-6)
+    assert (indices != encoding.indices).any()
+    assert int(part.refreshes) == 1
+
+
+def test_a_refresh_of_weights_that_did_not_move_changes_nothing() -> None:
+    for encoding in (shared(SHAPE), shared_integers(), shared(SHAPE, 1)):
+        part = RefreshedWeight(encoding)
+        part.refresh(torch.from_numpy(encoding.decode()))
+        np.testing.assert_array_equal(part.indices.numpy(), encoding.indices)

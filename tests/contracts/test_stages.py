@@ -21,6 +21,8 @@ import compress.stages
 from compress.candidate import Candidate
 from compress.errors import RangeError, StageOrderError, TaskError
 from compress.stage import Stage, StageResult, check_order
+from compress.stages.fine_tune import FineTune
+from compress.stages.prune_magnitude import PruneMagnitude
 from compress.task import Task, Tuning
 from tests.contracts.walk import classes_in
 from tests.digits import digits, trained
@@ -32,8 +34,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "FactorizeSVD": {"energy": 0.8},
     "FineTune": {"epochs": 1, "learning_rate": 0.01},
     "FoldBatchNorm": {},
+    "PruneGradually": {
+        "prune": PruneMagnitude(0.5),
+        "train": FineTune(2, 0.01),
+        "rounds": 2,
+    },
     "PruneMagnitude": {"sparsity": 0.5},
     "QuantizeInt8": {},
+    "ShareByRate": {"price": 1e-4},
     "ShareWeights": {"bits": 3},
 }
 # Arguments outside their range, one set a line; () where a stage has nothing to get wrong.
@@ -57,8 +65,18 @@ REFUSED: dict[str, tuple[dict[str, Any], ...]] = {
         {"learning_rate": -1.0},
         {"learning_rate": float("nan")},
         {"learning_rate": float("inf")},
+        {"refresh": 1},
     ),
     "FoldBatchNorm": (),
+    "PruneGradually": (
+        {"prune": 0.5},
+        {"train": 3},
+        {"train": FineTune(0, 0.1)},
+        {"train": FineTune(2, 0.1, refresh=True)},
+        {"rounds": 0},
+        {"rounds": 3},
+        {"rounds": 1.5},
+    ),
     "PruneMagnitude": (
         {"sparsity": -0.1},
         {"sparsity": 1.0},
@@ -68,6 +86,7 @@ REFUSED: dict[str, tuple[dict[str, Any], ...]] = {
         {"sparsity": ()},
         {"scope": "everywhere"},
         {"scope": "global", "sparsity": (("fc", 0.5),)},
+        {"scope": "lamp", "sparsity": (("fc", 0.5),)},
         {"exclude": "fc"},
     ),
     "QuantizeInt8": (
@@ -76,6 +95,19 @@ REFUSED: dict[str, tuple[dict[str, Any], ...]] = {
         {"percentile": 101},
         {"percentile": float("nan")},
         {"keep_float": "fc"},
+    ),
+    "ShareByRate": (
+        {},
+        {"price": -1e-9},
+        {"price": float("nan")},
+        {"price": True},
+        {"price": "cheap"},
+        {"price": 1e-4, "divergence": 0.1},
+        {"price": None, "divergence": -0.1},
+        {"price": None, "coded_bytes": float("inf")},
+        {"rate": 1.5},
+        {"model": "guess"},
+        {"include": "fc"},
     ),
     "ShareWeights": (
         {"bits": 0},
@@ -109,6 +141,7 @@ def short_training(model: nn.Module, tuning: Tuning) -> None:
             optimizer.zero_grad()
             F.cross_entropy(model(images[rows]), labels[rows]).backward()
             optimizer.step()
+        tuning.after_epoch(epoch)
 
 
 def task() -> Task:
@@ -170,7 +203,7 @@ def test_a_stage_is_a_frozen_dataclass_that_says_what_it_changes(name: str) -> N
 @pytest.mark.parametrize("name", STAGES)
 def test_its_repr_is_its_settings(name: str) -> None:
     stage = example(name)
-    rebuilt = eval(repr(stage), {name: STAGES[name]})  # noqa: S307
+    rebuilt = eval(repr(stage), dict(STAGES))  # noqa: S307
     assert rebuilt == stage
     assert "\n" not in repr(stage)
 
@@ -298,7 +331,7 @@ def test_what_is_refused_before_running_is_what_a_stage_refuses(
 
 
 def _must_refuse(one: str, two: str) -> bool:
-    encodes = one in ("PruneMagnitude", "ShareWeights", "QuantizeInt8")
+    encodes = getattr(STAGES[one], "encodes", False)
     structural = STAGES[two].changes == "structure"  # type: ignore[attr-defined]
     return encodes and structural and two != "FoldBatchNorm"
 
@@ -325,7 +358,12 @@ def test_the_same_stage_again_changes_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "part"), [("FineTune", "finetune"), ("QuantizeInt8", "calibration")]
+    ("name", "part"),
+    [
+        ("FineTune", "finetune"),
+        ("PruneGradually", "finetune"),
+        ("QuantizeInt8", "calibration"),
+    ],
 )
 def test_what_the_task_lacks_is_said(name: str, part: str) -> None:
     poor = dataclasses.replace(task(), **{part: None})

@@ -14,13 +14,17 @@ from torch import nn
 from compress.candidate import Candidate
 from compress.encoding import Encoded
 from compress.errors import RangeError, TaskError
+from compress.spec import Preprocess
+from compress.stage import run
 from compress.stages.fine_tune import FineTune
 from compress.stages.fold_batchnorm import FoldBatchNorm
 from compress.stages.prune_magnitude import PruneMagnitude
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.stages.share_weights import ShareWeights
 from compress.task import Tuning
+from recipes.toolbox.training import Trainer
 from tests.digits import Trained
+from tests.recipes.pictures import digit_splits
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +152,77 @@ def test_a_task_without_training_is_refused(trained_net: Trained) -> None:
 def test_bad_settings_are_one_line(epochs: int, rate: float) -> None:
     with pytest.raises(RangeError, match=r"^FineTune\(.*allowed"):
         FineTune(epochs, rate)
+
+
+REFRESHED = FineTune(3, 0.05, refresh=True)
+
+
+def test_assignments_are_refreshed_between_epochs_and_zeros_stay(
+    trained_net: Trained, variants: dict[str, Candidate]
+) -> None:
+    start = variants["shared"]
+    tuned = REFRESHED(start, trained_net.task).candidate
+    tuned.check()
+    changed = 0
+    for name, old in start.encodings.items():
+        new = tuned.encodings[name]
+        assert isinstance(old, Encoded)
+        assert isinstance(new, Encoded)
+        assert ((new.indices == 0) == (old.indices == 0)).all()
+        assert new.indices.dtype == old.indices.dtype
+        changed += int((new.indices != old.indices).sum())
+    assert changed > 0
+    kept = FineTune(3, 0.05)(start, trained_net.task).candidate
+    scores = [trained_net.task.evaluate(c.predict)["top1"] for c in (tuned, kept)]
+    assert scores[0] >= scores[1] - 0.02
+
+
+def test_one_epoch_is_trained_with_the_assignments_as_they_are(
+    trained_net: Trained, variants: dict[str, Candidate]
+) -> None:
+    start = variants["shared"]
+    tuned = FineTune(1, 0.05, refresh=True)(start, trained_net.task).candidate
+    assert tuned.digest() == FineTune(1, 0.05)(start, trained_net.task).candidate.digest()
+
+
+@pytest.mark.parametrize("kind", ["dense", "pruned", "int8"])
+def test_without_clusters_refreshing_changes_nothing(
+    trained_net: Trained, variants: dict[str, Candidate], kind: str
+) -> None:
+    start, task = variants[kind], trained_net.task
+    assert REFRESHED(start, task).candidate.digest() == (
+        FineTune(3, 0.05)(start, task).candidate.digest()
+    )
+
+
+def test_a_killed_refreshing_goes_on_to_the_same_bytes(
+    trained_net: Trained, variants: dict[str, Candidate], tmp_path: Path
+) -> None:
+    data = digit_splits().train
+    trainer = Trainer(data.images, data.labels, Preprocess(channel_order="GREY", scale=1 / 16))
+
+    def killed(model: nn.Module, tuning: Tuning) -> None:
+        def die(epoch: int) -> None:
+            tuning.after_epoch(epoch)
+            if epoch == 1:  # the state after epoch 1 has been kept
+                raise ZeroDivisionError
+
+        trainer(model, replace(tuning, after_epoch=die))
+
+    stage, start = FineTune(3, 0.01, refresh=True), variants["shared"]
+    task = replace(trained_net.task, finetune=trainer)
+    whole = run(start, [stage], task)
+    with pytest.raises(ZeroDivisionError):
+        run(start, [stage], replace(task, finetune=killed), folder=tmp_path)
+    assert list(tmp_path.glob("*.progress"))
+    again = run(start, [stage], task, folder=tmp_path, resume=True)
+    assert again.digest() == whole.digest()
+
+
+def test_a_loop_that_refreshes_nothing_is_refused(
+    trained_net: Trained, variants: dict[str, Candidate]
+) -> None:
+    deaf = replace(trained_net.task, finetune=lambda _model, _tuning: None)
+    with pytest.raises(TaskError, match=r"refreshed 0 times in 3 epochs.*after_epoch") as caught:
+        REFRESHED(variants["shared"], deaf)
+    assert "\n" not in str(caught.value)

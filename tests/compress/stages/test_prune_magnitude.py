@@ -14,7 +14,7 @@ from compress.candidate import Candidate
 from compress.encoding import Encoded, Masked
 from compress.errors import RangeError
 from compress.stages.fine_tune import FineTune
-from compress.stages.prune_magnitude import PruneMagnitude, smallest
+from compress.stages.prune_magnitude import PruneMagnitude, lamp_scores, smallest
 from compress.stages.share_weights import ShareWeights
 from tests.digits import Trained
 
@@ -114,6 +114,30 @@ def test_global_scope_ranks_all_layers_together(trained_net: Trained) -> None:
     assert "fc.weight" not in result.candidate.encodings
 
 
+def test_lamp_is_the_papers_formula() -> None:
+    weight = np.array([[3, -1], [0, 2]], np.float32)
+    expected = [[9 / 9, 1 / 14], [0, 4 / 13]]
+    np.testing.assert_allclose(lamp_scores(weight), expected, rtol=1e-12)
+    # Equal squares: the first in memory has the most beside it, so it goes first.
+    np.testing.assert_allclose(lamp_scores(np.ones(3, np.float32)), [1 / 3, 1 / 2, 1])
+
+
+def test_lamp_ranks_layers_whatever_their_scale(trained_net: Trained) -> None:
+    candidate, task = trained_net
+    once = PruneMagnitude(0.9, scope="lamp")(candidate, task).candidate
+    own = once.network.parameters()
+    sizes = [own[la.weight].size for la in candidate.network.layers()]
+    gone = {la.weight: own[la.weight] == 0 for la in candidate.network.layers()}
+    assert sum(int(g.sum()) for g in gone.values()) == math.floor(0.9 * sum(sizes))
+    assert all(not g.all() for g in gone.values())
+    scaled = candidate.with_values(
+        {"conv1.weight": candidate.network.parameters()["conv1.weight"] * np.float32(0.125)}, {}
+    )
+    again = PruneMagnitude(0.9, scope="lamp")(scaled, task).candidate.network.parameters()
+    for name, zero in gone.items():
+        assert np.array_equal(again[name] == 0, zero)
+
+
 def test_pruning_shared_weights_keeps_the_codebook(trained_net: Trained) -> None:
     candidate, task = trained_net
     shared = ShareWeights(4)(candidate, task).candidate
@@ -151,6 +175,7 @@ def test_masks_say_what_is_kept(trained_net: Trained) -> None:
         {"sparsity": (("conv1", 1.5),)},
         {"sparsity": 0.5, "scope": "net"},
         {"sparsity": (("conv1", 0.5),), "scope": "global"},
+        {"sparsity": (("conv1", 0.5),), "scope": "lamp"},
         {"sparsity": 0.5, "include": "conv1"},
     ],
 )

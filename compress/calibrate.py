@@ -82,7 +82,7 @@ class Calibrator:
 
     def _run(self, see: Callable[[int, TensorId, torch.Tensor], None]) -> None:
         size = BLOCK if self.graph.dynamic_batch else 1
-        for number, batch in self._batches():
+        for number, batch in checked_batches(self.calibration, self.shape, self.asker):
 
             def visit(tensor: TensorId, value: torch.Tensor, n: int = number) -> torch.Tensor:
                 if value.is_floating_point():
@@ -93,32 +93,34 @@ class Calibrator:
                 for block in blocks(batch, size):
                     GraphRunner(self.graph, visit).run(block)
 
-    def _batches(self) -> Iterator[tuple[int, Batch]]:
-        """Numbered from 1; one TaskError line for the first that does not fit the net."""
-        given = cast("Iterable[object]", self.calibration())
-        number = 0
-        for number, batch in enumerate(given, 1):
-            wanted = ("N", *self.shape[1:])
-            if not isinstance(batch, np.ndarray):
-                kind = type(batch).__name__
-                raise TaskError(
-                    f"{self.asker}: calibration batch {number} is a {kind}; "
-                    f"a float32 array of shape {_text(wanted)} is needed"
-                )
-            array = cast("NDArray[np.float32]", batch)
-            fits = array.ndim == len(wanted) and array.shape[1:] == self.shape[1:] and len(array)
-            if not fits or array.dtype != np.float32:
-                raise TaskError(
-                    f"{self.asker}: calibration batch {number} is {array.dtype} of shape "
-                    f"{_text(array.shape)}; tensor '/input#0' needs float32 of {_text(wanted)}, "
-                    f"N >= 1"
-                )
-            yield number, array
-        if number == 0:
+
+def checked_batches(
+    calibration: Calibration, shape: tuple[int, ...], asker: str
+) -> Iterator[tuple[int, Batch]]:
+    """Numbered from 1; one TaskError line for the first that does not fit the net's `shape`."""
+    given = cast("Iterable[object]", calibration())
+    number = 0
+    for number, batch in enumerate(given, 1):
+        wanted = ("N", *shape[1:])
+        if not isinstance(batch, np.ndarray):
+            kind = type(batch).__name__
             raise TaskError(
-                f"{self.asker}: task.calibration() gave no batches; give at least one, anew at "
-                f"each call"
+                f"{asker}: calibration batch {number} is a {kind}; "
+                f"a float32 array of shape {_text(wanted)} is needed"
             )
+        array = cast("NDArray[np.float32]", batch)
+        fits = array.ndim == len(wanted) and array.shape[1:] == shape[1:] and len(array)
+        if not fits or array.dtype != np.float32:
+            raise TaskError(
+                f"{asker}: calibration batch {number} is {array.dtype} of shape "
+                f"{_text(array.shape)}; tensor '/input#0' needs float32 of {_text(wanted)}, "
+                f"N >= 1"
+            )
+        yield number, array
+    if number == 0:
+        raise TaskError(
+            f"{asker}: task.calibration() gave no batches; give at least one, anew at each call"
+        )
 
 
 def _text(shape: tuple[object, ...]) -> str:

@@ -1,0 +1,167 @@
+"""Second moments of each layer over calibration pictures: what an error of its weights costs.
+
+For a small error E of a layer's weight (outputs x inputs) the divergence of the net's answers from
+what they were is about half of tr(G E A E^T): A sums x x^T over the layer's inputs x, G is the mean
+of g g^T over the gradients g at its outputs (Martens and Grosse 2015, arXiv:1503.05671, section 3;
+for convolutions Grosse and Martens 2016, arXiv:1602.01407). The answers are taken as logits, and
+labels are drawn from the net's own probabilities, so that no true label is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+
+from compress.network import LayerInfo, TorchNetwork, blocks
+from compress.task import Batch
+
+Floats = NDArray[np.float64]
+# Few pictures at a time: every layer's inputs and gradients are alive at once.
+BLOCK = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """One layer's second moments; g groups of m outputs and n inputs (a window's, in a conv).
+
+    positions: outputs of a channel in a picture. means: (g, n), the mean input.
+    inputs: (g, n, n), the sum of x x^T over a picture's positions, in the mean over pictures.
+    outputs: (g, m, m), scaled so that in each group tr(inputs) * tr(outputs) is the mean
+    square of the weight's gradient: positions pull together, which a product would not see.
+    """
+
+    positions: float
+    means: Floats
+    inputs: Floats
+    outputs: Floats
+
+
+def layer_moments(
+    network: TorchNetwork, layers: Sequence[LayerInfo], batches: Iterable[Batch], seed: int
+) -> dict[str, Moments]:
+    """The moments of each of `layers` by name; those that the net never uses are absent.
+
+    batches: float32 (N, C, H, W), as Calibrator takes them. The same seed draws the same labels.
+    """
+    model = network.module()
+    sums = {la.name: _Sums(model.get_submodule(la.name), la.groups) for la in layers}
+    generator = torch.Generator().manual_seed(seed)
+    pictures = 0
+    # A net traced for one picture may take no more.
+    size = BLOCK if network.graph.dynamic_batch else 1
+    with _watched(sums.values()), torch.enable_grad():
+        for batch in batches:
+            for block in blocks(batch, size):
+                _pull(model, block, generator)
+                pictures += len(block)
+                for one in sums.values():
+                    one.take()
+    return {name: one.moments(pictures) for name, one in sums.items() if one.positions}
+
+
+def _pull(model: nn.Module, block: torch.Tensor, generator: torch.Generator) -> None:
+    """One backward pass of the log-likelihood of labels that the net itself draws."""
+    answers = model(block).flatten(1)
+    chances = F.softmax(answers.detach(), dim=1)
+    labels = torch.multinomial(chances, 1, generator=generator)[:, 0]
+    F.cross_entropy(answers, labels, reduction="sum").backward()
+
+
+@contextmanager
+def _watched(sums: Collection[_Sums]) -> Generator[None]:
+    handles = [one.layer.register_forward_hook(one.see) for one in sums]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@dataclass
+class _Sums:
+    """Adds up one layer's moments; `calls` are the inputs and outputs of the pass under way."""
+
+    layer: nn.Module
+    groups: int
+    calls: list[tuple[torch.Tensor, torch.Tensor]] = field(
+        default_factory=list[tuple[torch.Tensor, torch.Tensor]]
+    )
+    inputs: Any = 0.0
+    means: Any = 0.0
+    outputs: Any = 0.0
+    squares: Any = 0.0
+    positions: int = 0
+
+    def see(
+        self, layer: nn.Module, given: tuple[torch.Tensor, ...], output: torch.Tensor
+    ) -> torch.Tensor:
+        """A forward hook: the output goes on as a copy, which later layers may overwrite."""
+        del layer
+        output = output if output.requires_grad else output.detach().requires_grad_(True)
+        output.retain_grad()
+        self.calls.append((given[0].detach(), output))
+        return output.clone()
+
+    def take(self) -> None:
+        """Add what the last pass showed."""
+        for given, output in self.calls:
+            if output.grad is not None:
+                self._add(columns(self.layer, given), output.grad)
+        self.calls.clear()
+
+    def _add(self, seen: torch.Tensor, gradient: torch.Tensor) -> None:
+        """seen: (pictures, g, n, positions)."""
+        pull = gradient.reshape(len(seen), self.groups, -1, gradient[0, 0].numel())
+        if isinstance(self.layer, nn.Linear):  # features come last there
+            pull = gradient.reshape(len(seen), 1, -1, gradient.shape[-1]).transpose(2, 3)
+        flat, back = (v.permute(1, 2, 0, 3).flatten(2) for v in (seen, pull))
+        self.inputs = self.inputs + (flat @ flat.transpose(1, 2)).double().numpy()
+        self.outputs = self.outputs + (back @ back.transpose(1, 2)).double().numpy()
+        self.means = self.means + flat.sum(2).double().numpy()
+        self.squares = (
+            self.squares + (pull @ seen.transpose(2, 3)).square().sum((0, 2, 3)).double().numpy()
+        )
+        self.positions += flat.shape[2]
+
+    def moments(self, pictures: int) -> Moments:
+        inputs = cast("Floats", self.inputs / pictures)
+        outputs = cast("Floats", self.outputs / self.positions)
+        traces = np.trace(inputs, axis1=1, axis2=2) * np.trace(outputs, axis1=1, axis2=2)
+        scale = self.squares / pictures / np.where(traces > 0, traces, 1.0)
+        means = cast("Floats", self.means / self.positions)
+        return Moments(self.positions / pictures, means, inputs, outputs * scale[:, None, None])
+
+
+def columns(layer: nn.Module, given: torch.Tensor) -> torch.Tensor:
+    """(pictures, groups, n, positions): what each output position of a layer sees of its input."""
+    if not isinstance(layer, nn.Conv2d):
+        return given.reshape(len(given), 1, -1, given.shape[-1]).transpose(2, 3)
+    padded = F.pad(
+        given, _padding(layer), "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    )
+    seen = F.unfold(padded, layer.kernel_size, layer.dilation, 0, layer.stride)
+    return seen.reshape(len(given), layer.groups, -1, seen.shape[2])
+
+
+def _padding(layer: nn.Conv2d) -> list[int]:
+    """Left, right, top, bottom, as F.pad takes them."""
+    sides: list[int] = []
+    for axis in (1, 0):
+        if isinstance(layer.padding, str):
+            total = (
+                layer.dilation[axis] * (layer.kernel_size[axis] - 1)
+                if layer.padding == "same"
+                else 0
+            )
+            sides += [total // 2, total - total // 2]
+        else:
+            sides += [int(layer.padding[axis])] * 2
+    return sides

@@ -6,6 +6,8 @@ Each gives from the free ("original") weight what acts in the net. What may chan
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -66,7 +68,7 @@ class SharedWeight(nn.Module):
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         del weight  # the decoded values come from the codebook alone
-        return self.entries()[self.indices] * self.scale + 0.0
+        return _look_up(self.entries(), self.indices) * self.scale + 0.0
 
     def prune(self, gone: NDArray[np.bool_]) -> None:
         """Give code 0 to the weights where `gone`, for good."""
@@ -131,6 +133,29 @@ class GridWeight(nn.Module):
 
 
 Bound = MaskedWeight | SharedWeight | GridWeight
+
+
+class _LookUp(torch.autograd.Function):
+    """codebook[indices], whose gradient is added up in the order of the indices.
+
+    Indexing's own gradient is added by all threads at once, in no fixed order, or far slower.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, codebook: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(indices)
+        ctx.codes = codebook.shape
+        return codebook[indices]
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (gradient,), (indices,) = grad_outputs, ctx.saved_tensors
+        total = torch.zeros(ctx.codes, dtype=gradient.dtype, device=gradient.device)
+        return total.index_add_(0, indices.reshape(-1), gradient.reshape(-1)), None
+
+
+def _look_up(codebook: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    return cast("torch.Tensor", _LookUp.apply(codebook, indices))  # pyright: ignore[reportUnknownMemberType]
 
 
 def _straight_through(exact: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:

@@ -32,11 +32,15 @@ class ShareWeights:
     """Cluster the non-zero weights of each layer into at most 2**bits - 1 shared values.
 
     bits: 2 to 10 (16 for "linear"), or (pattern, bits) pairs by layer name or role, of which the
-    first that fits counts. method: "optimal" (least squares, exact), "linear" (the paper's
-    initialisation) or "sklearn". Zeros keep code 0 whether pruned or not, and the other codes
-    ascend; a weight becomes zero only where its cluster's mean is zero. No more than 2**bits - 1
-    different non-zero weights come back bit for bit. Weights on an integer grid are clustered as
-    integers and stay on it; a weight that is shared already is clustered anew, its scale kept.
+    first that fits counts; a layer that none fits is left alone, with that reason. The paper's
+    setting (its tables 3 to 5), 8 for convolutions and 5 for the rest, is (("conv", 8), ("*", 5));
+    ("linear", 5) would leave the last layer alone, whose role is "classifier".
+
+    method: "optimal" (least squares, exact), "linear" (the paper's initialisation) or "sklearn".
+    Zeros keep code 0 whether pruned or not, and the other codes ascend; a weight becomes zero only
+    where its cluster's mean is zero. No more than 2**bits - 1 different non-zero weights come back
+    bit for bit. Weights on an integer grid are clustered as integers and stay on it; a weight that
+    is shared already is clustered anew, its scale kept.
     """
 
     bits: int | tuple[tuple[str, int], ...]

@@ -169,6 +169,29 @@ def test_a_centroids_gradient_is_the_sum_over_its_cluster(codes: int) -> None:
         assert float(found[code]) == pytest.approx(expected, rel=1e-4, abs=1e-7)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_centroids_gradient_is_added_in_the_order_of_the_weights(threads: int) -> None:
+    """Bit for bit what indexing gives where torch is told to be deterministic, at any threads."""
+    rng = np.random.default_rng(0)
+    codebook = np.concatenate([[0], rng.normal(size=15)]).astype(np.float32)
+    indices = rng.integers(0, 16, (300, 401)).astype(np.uint8)
+    part = SharedWeight(Encoded(indices, codebook, np.ones(1, np.float32)))
+    gradient = torch.from_numpy(rng.normal(size=indices.shape).astype(np.float32))
+    before, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    torch.set_num_threads(threads)
+    try:
+        (part(torch.zeros(())) * gradient).sum().backward()
+        twin = torch.from_numpy(codebook).requires_grad_()
+        torch.set_deterministic_debug_mode("error")
+        (twin[part.indices] * gradient).sum().backward()
+    finally:
+        torch.set_num_threads(before)
+        torch.set_deterministic_debug_mode(mode)
+    assert part.codebook.grad is not None
+    assert twin.grad is not None
+    assert torch.equal(part.codebook.grad[1:], twin.grad[1:])
+
+
 def test_a_pruned_weight_gets_no_gradient() -> None:
     candidate = encoded("mask")
     images, labels = batch()

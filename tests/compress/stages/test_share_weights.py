@@ -14,12 +14,16 @@ from compress.candidate import Candidate
 from compress.encoding import Encoded
 from compress.errors import RangeError
 from compress.kmeans import cluster
+from compress.models.lenet import lenet5_spec
 from compress.stages.fold_batchnorm import FoldBatchNorm
 from compress.stages.prune_magnitude import PruneMagnitude
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.stages.share_weights import ShareWeights, plain, shared
+from compress.task import Task
+from tests.candidates import fresh
 from tests.digits import Trained
 
+NO_DATA = Task(evaluate=lambda _predict: {"top1": 0.0}, fingerprint="none")
 # Many repeated and many zero values, as in pruned layers.
 weights = hnp.arrays(
     np.float32,
@@ -114,6 +118,17 @@ def test_bits_by_layer(trained_net: Trained) -> None:
     sizes = {n: encoded(result.candidate, n).codebook.size for n in result.candidate.encodings}
     assert sizes == {"conv1.weight": 8, "conv2.weight": 8, "fc.weight": 32}
     assert {s.layer for s in result.skipped} == {"stem.0", "widen.0"}
+
+
+def test_the_papers_bits_by_role() -> None:
+    candidate = fresh(lenet5_spec)
+    pairs = (("conv", 8), ("*", 5))
+    result = ShareWeights(pairs)(candidate, NO_DATA)
+    bits = {n: e.bits for n, e in result.candidate.encodings.items() if isinstance(e, Encoded)}
+    assert bits == {"conv1.weight": 8, "conv2.weight": 8, "fc1.weight": 5, "fc2.weight": 5}
+    assert result.skipped == ()
+    some = ShareWeights((("conv", 8), ("linear", 5)))(candidate, NO_DATA)
+    assert [(s.layer, s.reason) for s in some.skipped] == [("fc2", "no bits are given for it")]
 
 
 def test_integers_stay_integers_with_their_scale(trained_net: Trained) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from compress.candidate import Candidate, Step
     from compress.encoding import Encoding
     from compress.stages.sensitivity import Sensitivity
+    from targets.account import FileAccount
     from targets.measurement import Measurement
 
 _PACKAGES = (
@@ -77,7 +78,16 @@ def build_report(
         scored_on=about.scored_on,
         notes=about.notes,
         sensitivity=_scan(about.sensitivity),
+        accounts=_accounts(entries),
     )
+
+
+def _accounts(entries: Sequence[Entry]) -> tuple[FileAccount, ...]:
+    """Of each container that was written, once."""
+    from targets.accounting import account_file
+
+    containers = {e.artifact.sha256: e.artifact.path for e in entries if e.artifact.format == "dc"}
+    return tuple(account_file(path) for path in containers.values() if path.is_file())
 
 
 def fp32_bytes(candidate: Candidate) -> int:

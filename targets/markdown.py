@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from targets.account_page import account_parts
+from targets.account_words import ACCOUNT_COLUMNS, ACCOUNT_NOTE
 from targets.advice import advise
 from targets.file_words import Cell, file_cells, file_columns, file_notes
 from targets.report import Report, Row, SensitivityScan
@@ -55,6 +57,7 @@ def document(report: Report) -> str:
         *_sizes(report),
         *_sensitivity(report.sensitivity),
         *_layers(report),
+        *_accounts(report),
         *_steps(report),
         "## Environment",
         *_list(f"{name}: {value}" for name, value in facts(report)),
@@ -169,6 +172,15 @@ def _sensitivity(scan: SensitivityScan | None) -> list[str]:
         return []
     columns, rows = scan_rows(scan)
     return ["## Sensitivity", escape(sensitivity_note(scan)), _table(columns, rows)]
+
+
+def _accounts(report: Report) -> list[str]:
+    if not report.accounts:
+        return []
+    parts = ["## Where the bytes are", escape(ACCOUNT_NOTE)]
+    for line, rows in account_parts(report.accounts):
+        parts += [escape(line), _table(ACCOUNT_COLUMNS, rows)]
+    return parts
 
 
 def _steps(report: Report) -> list[str]:

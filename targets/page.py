@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from targets.account_page import account_tables
 from targets.advice import Advice, advise
 from targets.charts import scatter, waterfall
 from targets.html import html_page
@@ -33,6 +34,7 @@ def page(report: Report) -> str:
         _charts(report, ship),
         _sensitivity(report),
         layers_table(report.layers),
+        account_tables(report.accounts),
         steps_table(report.steps),
         environment(report),
         unmeasured(report),

@@ -56,6 +56,8 @@ thead th { color: var(--soft); font-weight: 500; font-size: .8rem; vertical-alig
   border-bottom-color: var(--mark); }
 tbody th { font-weight: 550; overflow-wrap: anywhere; }
 td { white-space: nowrap; }
+caption { text-align: left; font-weight: 550; padding: .4rem 0; overflow-wrap: anywhere; }
+.accounts thead th { max-width: 6rem; white-space: normal; }
 .files th[scope=row] { min-width: 13rem; }
 .steps th[scope=row] { white-space: nowrap; }
 .files tbody td:nth-child(2) { white-space: normal; }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ class Candidate:
             load_state(model, _counted(model, read_weights(Path(weights))), str(weights))
         else:
             load_state(model, _counted(model, weights), "the given mapping")
-        return Candidate(spec, TorchNetwork(model, spec.input_shape))
+        return Candidate(spec, TorchNetwork(model, spec.input_shape, own=True))
 
     @staticmethod
     def untrained(spec: ModelSpec, seed: int) -> Candidate:
@@ -123,11 +124,20 @@ class Candidate:
         """Replace parameters and set encodings; encoded parameters are projected by them."""
         merged = {**self.encodings, **encodings}
         own = self.network.parameters()
-        values = dict(parameters)
+        values: dict[str, NDArray[np.float32]] = {}
         for name in {*parameters, *encodings}:
-            if name in merged:
-                values[name] = merged[name].project(values.get(name, own[name]))
-        return replace(self, network=self.network.with_parameters(values), encodings=merged)
+            value = parameters[name] if name in parameters else own[name]
+            # Projecting gives new arrays; the caller's own must not be taken over.
+            values[name] = merged[name].project(value) if name in merged else np.array(value)
+        network = self.network.with_parameters(values, own=True)
+        return replace(self, network=network, encodings=merged)
+
+    def with_history(self, history: tuple[Step, ...]) -> Candidate:
+        """The same net with another history, which its digest does not cover."""
+        other = replace(self, history=history)
+        if "_digest" in self.__dict__:
+            other.__dict__["_digest"] = self._digest
+        return other
 
     def check(self) -> None:
         """The laws, after every stage. Raises CheckpointError or EncodingError, one line each."""
@@ -135,6 +145,10 @@ class Candidate:
 
     def digest(self) -> str:
         """SHA-256 over tensors, spec, edits, encodings and grids; ties a report to its files."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         about = {
             "spec": json.loads(self.spec.to_json()),
             "edits": [edit_to_dict(edit) for edit in self.edits],

@@ -112,7 +112,7 @@ def restore(
     load_state(model, state, source)
     candidate = Candidate(
         spec=own,
-        network=TorchNetwork(model, own.input_shape),
+        network=TorchNetwork(model, own.input_shape, own=True),
         edits=edits,
         encodings=_encodings(arrays, source),
         activations={

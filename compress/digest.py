@@ -42,4 +42,4 @@ def digest_of(about: Mapping[str, Any], tensors: Tensors) -> str:
 
 def _feed(sha: Any, name: str, array: NDArray[np.generic]) -> None:
     sha.update(f"{name}:{array.dtype}:{array.shape}".encode())
-    sha.update(np.ascontiguousarray(array).tobytes())
+    sha.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))

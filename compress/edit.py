@@ -6,15 +6,20 @@ never values: the values come from the state that is loaded afterwards.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeGuard, cast
+from weakref import WeakSet
 
 import torch
 from torch import nn
 
 from compress.errors import SpecError
 from compress.spec import ModelSpec
+from compress.undrawn import Undrawn
+
+_GIVEN: WeakSet[nn.Module] = WeakSet()
 
 
 @dataclass(frozen=True)
@@ -81,12 +86,16 @@ def is_pointwise(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
 def rebuild(spec: ModelSpec, edits: Sequence[Edit]) -> nn.Module:
     """The empty net: built by the specification, then every edit in order; eval mode.
 
-    torch's generator is left as it was: the values drawn here are never used.
+    torch's generator is left as it was, and random values are not drawn: a parameter may hold
+    anything until a state is loaded. The net shares no module with one that was given before.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), Undrawn():
         model = spec.build()
+        if any(part in _GIVEN for part in model.modules()):
+            model = copy.deepcopy(model)  # a builder that gives the same module twice
         for edit in edits:
             edit.apply(model)
+    _GIVEN.update(model.modules())
     return model.eval()
 
 

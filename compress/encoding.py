@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.blockwise import look_up
 from compress.errors import EncodingError
 
 FloatArray = NDArray[np.float32]
@@ -32,6 +33,10 @@ class Masked:
     def project(self, parameter: FloatArray) -> FloatArray:
         """The parameter with exact zeros where pruned."""
         return np.where(self.mask, parameter, np.float32(0))
+
+    def part(self, rows: slice) -> Masked:
+        """The encoding of parameter[rows]."""
+        return Masked(self.mask[rows])
 
     def zeros(self) -> NDArray[np.bool_]:
         """True where the weight is pruned."""
@@ -96,7 +101,7 @@ class Encoded:
     def integers(self) -> NDArray[np.int8]:
         """The integer grid codes, of the parameter's shape; only where `on_integers`."""
         assert self.codebook.dtype == np.int8
-        return self.codebook.astype(np.int8)[self.indices]
+        return look_up(self.codebook.astype(np.int8), self.indices)
 
     def runtime_form(self) -> tuple[NDArray[np.int8], FloatArray]:
         """(integers, scale above zero) with the same products: TFLite refuses a negative scale.
@@ -109,8 +114,13 @@ class Encoded:
 
     def decode(self) -> FloatArray:
         """The weights, float32. Adding +0.0 turns -0.0 (zero times a negative scale) into 0.0."""
-        values = self.codebook.astype(np.float32)[self.indices]
-        return values * self.broadcast_scale() + np.float32(0)
+        codebook = self.codebook.astype(np.float32)
+        if self.axis is None:
+            return look_up(codebook * self.scale + np.float32(0), self.indices)
+        values = look_up(codebook, self.indices)
+        values *= self.broadcast_scale()
+        values += np.float32(0)
+        return values
 
     def project(self, parameter: FloatArray) -> FloatArray:
         """The decoded weights, whatever the parameter is."""
@@ -119,7 +129,12 @@ class Encoded:
 
     def zeros(self) -> NDArray[np.bool_]:
         """True where the weight is exactly zero."""
-        return (self.codebook == 0)[self.indices]
+        return look_up(self.codebook == 0, self.indices)
+
+    def part(self, rows: slice) -> Encoded:
+        """The encoding of parameter[rows]."""
+        scale = self.scale[rows] if self.axis == 0 else self.scale
+        return replace(self, indices=self.indices[rows], scale=scale)
 
     def scaled(self, axis: int, factor: FloatArray) -> Encoded:
         """Multiply channel i of `axis` by factor[i] without touching codes or codebook.

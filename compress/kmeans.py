@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.blockwise import all_finite
 from compress.errors import RangeError
 from compress.intervals import Intervals
 from compress.optimal_partition import MAX_CLUSTERS, partition
@@ -192,5 +193,5 @@ def _check(values: NDArray[np.float32], k: int) -> None:
         raise RangeError("no values to cluster: pruned away; leave the layer out")
     if values.dtype != np.float32:
         raise RangeError(f"values of type {values.dtype}: allowed is float32; convert them")
-    if not (np.isfinite(values.min()) and np.isfinite(values.max())):
+    if not all_finite(values):
         raise RangeError("values hold NaN or infinity: allowed are finite ones; retrain or repair")

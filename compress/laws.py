@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.blockwise import row_blocks
 from compress.edit import rebuild
 from compress.encoding import Encoding, Masked
 from compress.errors import CheckpointError, EncodingError
-from compress.network import load_state
+from compress.network import check_state
 
 if TYPE_CHECKING:
     from compress.candidate import Candidate
@@ -22,15 +23,13 @@ if TYPE_CHECKING:
 
 def check_laws(candidate: Candidate) -> None:
     """Raises CheckpointError or EncodingError, one line, for the first law that is broken."""
-    module = candidate.network.module()
-    load_state(rebuild(candidate.spec, candidate.edits), candidate.network.state(), "the candidate")
-    for name, part in module.named_modules():
-        hooks = any(held for key, held in vars(part).items() if key.endswith("_hooks"))
-        if hooks or hasattr(part, "parametrizations"):
-            raise CheckpointError(
-                f"module {name!r} still has hooks or parametrizations; remove them before the net "
-                f"is given back"
-            )
+    empty = rebuild(candidate.spec, candidate.edits)
+    check_state(empty, candidate.network.state(), "the candidate")
+    for name in candidate.network.foreign_parts():
+        raise CheckpointError(
+            f"module {name!r} still has hooks or parametrizations; remove them before the net is "
+            f"given back"
+        )
     parameters = candidate.network.parameters()
     for name, encoding in candidate.encodings.items():
         if name not in parameters:
@@ -48,12 +47,19 @@ def _check_encoding(name: str, encoding: Encoding, parameter: NDArray[np.float32
             f"encoding of {name!r} has shape {encoding.shape}; the parameter has "
             f"{parameter.shape}: give the encodings of this very net"
         )
+    for rows in row_blocks(parameter.shape):
+        _check_values(name, encoding.part(rows), parameter[rows], rows.start or 0)
+
+
+def _check_values(
+    name: str, encoding: Encoding, parameter: NDArray[np.float32], first_row: int
+) -> None:
     decoded = encoding.project(parameter)
     # Compared as bits: 0.0 == -0.0, but their files differ.
-    wrong = np.flatnonzero(_bits(decoded) != _bits(parameter))
-    if wrong.size:
-        index = np.unravel_index(int(wrong[0]), parameter.shape)
-        place = tuple(int(i) for i in index)
+    same = _bits(decoded) == _bits(parameter)
+    if not same.all():
+        index = np.unravel_index(int(np.argmin(same)), parameter.shape)
+        place = tuple(int(i) + first_row * (axis == 0) for axis, i in enumerate(index))
         kind = "mask" if isinstance(encoding, Masked) else "codebook"
         raise EncodingError(
             f"{name!r} at {place}: the parameter is {parameter[index]!s}, its {kind} gives "

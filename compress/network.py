@@ -6,13 +6,14 @@ import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from compress.blockwise import all_finite
 from compress.errors import CheckpointError
 from compress.graph import Graph, TensorId
 from compress.graph_runner import GraphRunner
@@ -50,11 +51,16 @@ class Network(Protocol):
 class TorchNetwork:
     """A torch module on the CPU: float32, eval mode, plain parameters. Immutable by contract.
 
-    The module is never handed out; `module()` gives a deep copy, which is the caller's.
+    The module is never handed out; `module()` gives a deep copy, which is the caller's. Networks
+    share the tensors that are the same in them. With `own` the module itself is taken over: the
+    caller made it for this network alone.
     """
 
-    def __init__(self, module: nn.Module, input_shape: tuple[int, ...]) -> None:
-        self._module = copy.deepcopy(module).cpu().float().eval().requires_grad_(False)
+    def __init__(
+        self, module: nn.Module, input_shape: tuple[int, ...], *, own: bool = False
+    ) -> None:
+        taken = module if own else copy.deepcopy(module)
+        self._module = taken.cpu().float().eval().requires_grad_(False)
         self.input_shape = input_shape
 
     def module(self) -> nn.Module:
@@ -62,27 +68,53 @@ class TorchNetwork:
         return copy.deepcopy(self._module)
 
     def parameters(self) -> dict[str, FloatArray]:
-        """Copies of all parameters, sorted by name."""
-        return {name: _array(p) for name, p in sorted(self._module.named_parameters())}
+        """Read-only views of all parameters, sorted by name."""
+        return {name: _view(p) for name, p in sorted(self._module.named_parameters())}
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """Copies of all parameters and buffers, sorted by name."""
-        return {name: _array(t) for name, t in sorted(self._module.state_dict().items())}
+        """Read-only views of all parameters and buffers, sorted by name."""
+        return {name: _view(t) for name, t in sorted(self._module.state_dict().items())}
 
-    def with_parameters(self, changed: Mapping[str, FloatArray]) -> TorchNetwork:
-        """A new network with some tensors replaced; names and shapes must fit."""
-        fresh = TorchNetwork(self._module, self.input_shape)
-        own: dict[str, torch.Tensor] = {
-            **dict(fresh._module.named_parameters()),
-            **dict(fresh._module.named_buffers()),
-        }
-        for name, value in changed.items():
-            assert own[name].shape == value.shape, (name, own[name].shape, value.shape)
-            # In the tensor's own type: a float64 parameter would make the next pass fail.
-            own[name].data = torch.from_numpy(np.array(value)).to(own[name].dtype)
+    def with_parameters(
+        self, changed: Mapping[str, FloatArray], *, own: bool = False
+    ) -> TorchNetwork:
+        """A new network with some tensors replaced; names and shapes must fit.
+
+        With `own` the arrays themselves are taken over where they can be: the caller made them for
+        this and keeps none.
+        """
+        # What deepcopy finds here it takes instead of copying: the new tensor or the old one.
+        memo: dict[int, Any] = {}
+        tensors = self._tensors()
+        assert changed.keys() <= tensors.keys(), changed.keys() - tensors.keys()
+        for name, tensor in tensors.items():
+            memo[id(tensor)] = tensor
+            if name in changed:
+                value = changed[name]
+                assert tensor.shape == value.shape, (name, tensor.shape, value.shape)
+                # In the tensor's own type: a float64 parameter would make the next pass fail.
+                array = value if own and value.flags.writeable else np.array(value)
+                new = torch.from_numpy(array).to(tensor.dtype)
+                parameter = isinstance(tensor, nn.Parameter)
+                memo[id(tensor)] = nn.Parameter(new, requires_grad=False) if parameter else new
+        module = copy.deepcopy(self._module, memo)
+        fresh = TorchNetwork(module, self.input_shape, own=True)
         if "graph" in self.__dict__:  # the structure is the same: spare it another trace
-            fresh.__dict__["graph"] = self.graph.with_state(own)
+            fresh.__dict__["graph"] = self.graph.with_state(fresh._tensors())
         return fresh
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """Parameters and buffers themselves."""
+        return {**dict(self._module.named_parameters()), **dict(self._module.named_buffers())}
+
+    def foreign_parts(self) -> tuple[str, ...]:
+        """Names of the modules that have hooks or parametrizations, which no net here may have."""
+        return tuple(
+            name
+            for name, part in self._module.named_modules()
+            if hasattr(part, "parametrizations")
+            or any(held for key, held in vars(part).items() if key.endswith("_hooks"))
+        )
 
     def layers(self) -> tuple[LayerInfo, ...]:
         """Convolutions and linear layers in the module's order; the last one is the classifier."""
@@ -124,6 +156,14 @@ def load_state(module: nn.Module, state: Mapping[str, NDArray[np.generic]], sour
 
     So is a tensor with NaN or infinity in it: a diverged training must not travel on as a net.
     """
+    check_state(module, state, source)
+    # Scalars (num_batches_tracked) keep their shape here; torch copies what it is given.
+    tensors = {n: torch.from_numpy(np.require(v, None, ("C", "W"))) for n, v in state.items()}
+    module.load_state_dict(tensors, strict=True)
+
+
+def check_state(module: nn.Module, state: Mapping[str, NDArray[np.generic]], source: str) -> None:
+    """What load_state raises, without loading: names, shapes, and values that are no numbers."""
     own = module.state_dict()
     for name in sorted(set(own) | set(state)):
         if name not in state:
@@ -141,18 +181,21 @@ def load_state(module: nn.Module, state: Mapping[str, NDArray[np.generic]], sour
                 f"{source}: tensor {name!r} has shape {state[name].shape}; "
                 f"the net needs {tuple(own[name].shape)}: give the weights of this very net"
             )
-        if state[name].dtype.kind not in "biuf" or not np.isfinite(state[name]).all():
+        if state[name].dtype.kind not in "biuf" or not all_finite(state[name]):
             raise CheckpointError(
                 f"{source}: tensor {name!r} ({state[name].dtype}) holds values that are not finite "
                 f"numbers; use weights from before the training diverged"
             )
-    # numpy gives scalars (num_batches_tracked) as 0-d arrays, which from_numpy accepts as such.
-    tensors = {n: torch.from_numpy(np.array(v, copy=True)) for n, v in state.items()}
-    module.load_state_dict(tensors, strict=True)
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
     return np.array(tensor.detach().cpu().numpy(), copy=True)
+
+
+def _view(tensor: torch.Tensor) -> NDArray[np.float32]:
+    view: NDArray[np.float32] = tensor.detach().numpy()
+    view.flags.writeable = False
+    return view
 
 
 def blocks(batch: FloatArray, size: int) -> Iterator[torch.Tensor]:

@@ -136,7 +136,7 @@ def _apply(candidate: Candidate, stage: Stage, task: Task, path: Path | None) ->
         digest=result.candidate.digest(),
         checkpoint="" if path is None else path.name,
     )
-    done = replace(result.candidate, history=(*candidate.history, step))
+    done = result.candidate.with_history((*candidate.history, step))
     if path is not None:
         # Before it is scored: the user's function may fail, and the training took hours.
         save_candidate(done, path)
@@ -149,7 +149,7 @@ def _scored(done: Candidate, task: Task, path: Path | None) -> Candidate:
     """`done` with metrics in its last Step, kept at `path`."""
     step = done.history[-1]
     scored = replace(step, metrics=_metrics(task.evaluate(done.predict), step.stage))
-    done = replace(done, history=(*done.history[:-1], scored))
+    done = done.with_history((*done.history[:-1], scored))
     if path is not None:
         save_candidate(done, path)
     return done
@@ -187,7 +187,7 @@ def _read_back(candidate: Candidate, path: Path, task: Task) -> Candidate:
     found = load_candidate(path, candidate.spec)
     if not found.history or found.history[-1].digest != found.digest():
         raise CheckpointError(f"{path} is not what its step recorded; delete it and run again")
-    done = replace(found, history=(*candidate.history, found.history[-1]))
+    done = found.with_history((*candidate.history, found.history[-1]))
     return done if done.history[-1].metrics else _scored(done, task, path)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from compress.candidate import ActivationQuant, Candidate
+from compress.candidate import ActivationQuant, Candidate, Step
 from compress.edit import Factorized, FoldedBatchNorm
 from compress.encoding import Encoded, Masked
 from compress.errors import CheckpointError, EdgepressError, EncodingError
@@ -66,7 +66,7 @@ def another_net() -> Candidate:
 
 
 def diverged() -> Candidate:
-    weight = fresh().network.parameters()["fc1.weight"]
+    weight = fresh().network.parameters()["fc1.weight"].copy()
     weight[0, 0] = np.nan
     candidate = fresh()
     return dataclasses.replace(
@@ -88,7 +88,7 @@ def negative_zero() -> Candidate:
 
 def one_bit_off() -> Candidate:
     candidate = mixed(fresh())
-    weight = candidate.network.parameters()["fc2.weight"]
+    weight = candidate.network.parameters()["fc2.weight"].copy()
     weight[3, 7] = np.nextafter(weight[3, 7], np.float32(9))
     network = candidate.network.with_parameters({"fc2.weight": weight})
     return dataclasses.replace(candidate, network=network)
@@ -223,10 +223,42 @@ def test_what_is_handed_out_cannot_change_the_candidate() -> None:
     before = candidate.digest()
     for arrays in (candidate.network.parameters(), candidate.network.state()):
         for array in arrays.values():
-            array[...] = 7
+            with pytest.raises(ValueError, match="read-only"):
+                array[...] = 7
     for parameter in candidate.network.module().parameters():
         parameter.data.zero_()
-    assert candidate.digest() == before
+    assert dataclasses.replace(candidate).digest() == before
+
+
+def test_what_was_handed_in_cannot_change_the_candidate() -> None:
+    candidate = fresh()
+    weight = candidate.network.parameters()["fc1.weight"].copy()
+    changed = candidate.with_values({"fc1.weight": weight}, {})
+    again = candidate.network.with_parameters({"fc1.weight": weight})
+    weight[...] = 7
+    for network in (changed.network, again):
+        assert not (network.parameters()["fc1.weight"] == 7).any()
+
+
+def test_networks_share_what_is_the_same_in_them() -> None:
+    before = fresh()
+    weight = before.network.parameters()["fc1.weight"] * 2
+    after = before.with_values({"fc1.weight": weight}, {})
+    old, new = before.network.parameters(), after.network.parameters()
+    assert [n for n in old if not np.shares_memory(old[n], new[n])] == ["fc1.weight"]
+    assert np.array_equal(new["fc1.weight"], 2 * old["fc1.weight"])
+    assert not after.network.module().fc1.weight.requires_grad
+
+
+def test_a_digest_is_kept_as_long_as_the_net_stays() -> None:
+    candidate = mixed(fresh())
+    digest = candidate.digest()
+    later = candidate.with_history((Step("Stage", "Stage()", 1.0),))
+    assert later.history != candidate.history
+    assert later.digest() == dataclasses.replace(later).digest() == digest
+    assert candidate.with_values({}, {}).digest() == digest
+    bias = candidate.network.parameters()["fc1.bias"] + np.float32(1)
+    assert candidate.with_values({"fc1.bias": bias}, {}).digest() != digest
 
 
 def test_a_candidate_from_a_module_an_array_mapping_and_a_file(tmp_path: Path) -> None:

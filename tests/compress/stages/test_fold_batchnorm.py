@@ -112,7 +112,7 @@ def test_masks_and_clusters_survive() -> None:
 
 def test_a_channel_with_gamma_0_keeps_only_its_bias() -> None:
     candidate = lively(digits_residual_spec())
-    gamma = candidate.network.parameters()["bn1.weight"]
+    gamma = candidate.network.parameters()["bn1.weight"].copy()
     gamma[3] = 0
     dead = replace(candidate, network=candidate.network.with_parameters({"bn1.weight": gamma}))
     shared = ShareWeights(4)(dead, TASK).candidate

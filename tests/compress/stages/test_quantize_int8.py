@@ -270,7 +270,7 @@ def test_a_nearly_dead_channel_keeps_its_bias(folded: Trained, sharing: bool) ->
     """Its weights are so small that the bias would overflow an int32 of scale s_x * s_w."""
     candidate, task = folded
     own = candidate.network.parameters()
-    weight, bias = own["conv1.weight"], own["conv1.bias"]
+    weight, bias = own["conv1.weight"].copy(), own["conv1.bias"].copy()
     if sharing:
         start = ShareWeights(4, include=("conv1",))(candidate, task).candidate
         factor = np.ones(16, np.float32)

@@ -13,6 +13,7 @@ from compress.candidate import Candidate
 from compress.errors import DataError, RecipeError
 from compress.spec import ModelSpec
 from compress.stage import Stage, run, stage_name
+from compress.stages.sensitivity import SPARSITIES, Sensitivity
 from compress.task import Task
 from recipes.datasets import Split
 from recipes.toolbox.delivery import Delivery, deliver, need_formats, need_untouched
@@ -21,6 +22,7 @@ from recipes.toolbox.folder import Identity, open_folder
 from recipes.toolbox.lock import FolderLock
 from recipes.toolbox.naming import new_stem
 from recipes.toolbox.progress import busy, say
+from recipes.toolbox.scanning import kept_scan
 from recipes.toolbox.summary import FULL, SMOKE, Sizes, save, summarize
 from targets.rows import About
 
@@ -46,6 +48,7 @@ class Job:
     finished: bool = False
     _given: dict[str, Path | None] = field(default_factory=dict[str, Path | None])
     _net: str | None = None
+    _scan: Sensitivity | None = None
     _asked: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
@@ -176,6 +179,15 @@ class Job:
                 report=self._stage_done,
             )
 
+    def scan(
+        self, candidate: Candidate, task: Task, sparsities: Sequence[float] = SPARSITIES
+    ) -> Sensitivity:
+        """Prune each layer alone, measured on the validation data; shown in the report."""
+        with busy() as now:
+            now("scanning the layers' sensitivities")
+            self._scan = kept_scan(candidate, task, sparsities, self.folder / "steps", self.resume)
+        return self._scan
+
     def deliver(self, label: str, candidate: Candidate, formats: Sequence[str], task: Task) -> None:
         """Write NET-`label` in each format, compare the file with `candidate`, and score it.
 
@@ -198,7 +210,7 @@ class Job:
         if not self.deliveries:
             raise RecipeError(f"recipe {self.recipe} delivered no file; call job.deliver first")
         plan = SMOKE if self.smoke else FULL
-        about = replace(about, smoke=self.smoke)
+        about = replace(about, smoke=self.smoke, sensitivity=self._scan)
         report = summarize(about, self.deliveries, self.sizes, plan, self.untouched)
         sentence = save(report, self.folder)
         self.finished = True

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from compress.candidate import Candidate
-from compress.errors import ExportError, RecipeError
+from compress.errors import CheckpointError, ExportError, RecipeError
 from compress.stage import Stage
 from compress.stages.factorize_svd import FactorizeSVD
 from compress.stages.fold_batchnorm import FoldBatchNorm
@@ -180,3 +180,29 @@ def test_a_net_is_chosen_among_those_that_the_recipe_knows(tmp_path: Path) -> No
         job.choose_net(("lenet", "resnet"))
     job.give(net="resnet")
     assert job.choose_net(("lenet", "resnet")) == "resnet"
+
+
+def test_a_scan_stands_in_the_report_and_is_not_made_twice(
+    trained_plain: Trained, tmp_path: Path
+) -> None:
+    dense, task = trained_plain.candidate, replace(trained_plain.task, test=None)
+    job = job_in(tmp_path)
+    found = job.scan(dense, task, (0.5, 0.9))
+    job.deliver("fp32", dense, ("onnx",), task)
+    shown = finished(job).sensitivity
+    assert shown is not None
+    assert [c.values for c in shown.curves] == [c.values for c in found.curves]
+    assert found.whole == task.evaluate(dense.predict)["top1"]
+
+    def never(_: object) -> dict[str, float]:
+        raise AssertionError("scored again")
+
+    resumed = Job("r", tmp_path, smoke=True, resume=True)
+    assert resumed.scan(dense, replace(task, evaluate=never), (0.5, 0.9)) == found
+    with pytest.raises(AssertionError, match="scored again"):  # other sparsities, another scan
+        resumed.scan(dense, replace(task, evaluate=never), (0.5,))
+    kept = next((tmp_path / "steps").glob("scan-*.json"))
+    kept.write_text('{"metric": "top1"}')
+    with pytest.raises(CheckpointError, match=r"scan .*'whole' is missing.*delete it") as caught:
+        resumed.scan(dense, task, (0.5, 0.9))
+    assert "\n" not in str(caught.value)

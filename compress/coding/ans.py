@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.coding import compiled
-from compress.coding.lanes import Symbols
 from compress.errors import ContainerError
 
 SLOT_BITS = 15
@@ -123,25 +122,32 @@ class Decoder:
         self._place = 0
         self._lane = 0
 
+    def read_compiled(
+        self,
+        tables: Tables,
+        contexts: NDArray[np.uint16],
+        symbols: NDArray[np.uint16],
+        counts: NDArray[np.int64],
+    ) -> None:
+        """`read` by the compiled loop. counts: (contexts, alphabet), counted on as it goes."""
+        small = tables.contexts * SLOTS <= 2 * SLOTS and symbols.size >= _WORTH_A_TABLE
+        table = tables.slot_table() if small else tables.buckets()
+        packed = (tables.frequencies | tables.starts << 16).astype(np.uint32)
+        at = np.array([self._place, self._lane], np.int64)
+        done = compiled.kernel("ans_decode")(
+            self._words, self._states, at, contexts, table, packed, symbols, counts
+        )
+        self._place, self._lane = int(at[0]), int(at[1])
+        if not done:
+            raise _damaged("words end before the symbols do")
+
     def read(
-        self, tables: Tables, contexts: NDArray[np.uint16], symbols: Symbols, quick: bool
+        self, tables: Tables, contexts: NDArray[np.uint16], symbols: NDArray[np.uint16]
     ) -> None:
         """Fill `symbols`, (count,), the next ones, each in its context, (count,).
 
-        quick: with the compiled loop, if there is one. Raises ContainerError where words end.
+        Raises ContainerError where words end.
         """
-        if quick:
-            small = tables.contexts * SLOTS <= 2 * SLOTS and symbols.size >= _WORTH_A_TABLE
-            table = tables.slot_table() if small else tables.buckets()
-            packed = (tables.frequencies | tables.starts << 16).astype(np.uint32)
-            at = np.array([self._place, self._lane], np.int64)
-            done = compiled.kernel("ans_decode")(
-                self._words, self._states, at, contexts, table, packed, symbols
-            )
-            self._place, self._lane = int(at[0]), int(at[1])
-            if not done:
-                raise _damaged("words end before the symbols do")
-            return
         table = np.zeros(0, np.uint16)
         if symbols.size >= max(_WORTH_A_TABLE, tables.contexts * SLOTS // 8):
             table = tables.slot_table()

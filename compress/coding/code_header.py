@@ -19,11 +19,13 @@ from compress.coding.layouts import (
     Planes,
     near_places,
 )
-from compress.coding.model import prior
+from compress.coding.model import Model, prior
 from compress.errors import ContainerError
 
+STRENGTHS = 4
 _FLAT, _BLOCKS, _PLANES = range(3)
 _MOST_CONTEXTS = 1 << 9
+_LEAST_STRENGTH = 1 << 8
 _MOST = 1 << 41  # of a limit
 _MOST_MEAN = 1 << 20
 # 8 products of a coefficient and a rank below 2**12 stay below 2**40.
@@ -38,12 +40,14 @@ class Header(NamedTuple):
     negatives: int
     zeros: int
     decay: int
+    strength: int  # 0 to 3
     layout: Layout
     lanes: int
 
-    def start(self) -> NDArray[np.int64]:
+    def model(self) -> Model:
         """What is believed of the codes before the first."""
-        return prior(self.used.size, self.negatives, self.zeros, self.decay)
+        start = prior(self.used.size, self.negatives, self.zeros, self.decay)
+        return Model(self.layout.grid, start, _LEAST_STRENGTH << 2 * self.strength)
 
 
 def renumbering(occurring: NDArray[np.bool_], wrapped: bool, negatives: int) -> NDArray[np.uint16]:
@@ -67,6 +71,7 @@ def write_header(header: Header, alphabet: int) -> bytes:
     writer.write_gamma(1 + header.negatives)
     writer.write(header.zeros, 4)
     writer.write(header.decay, 4)
+    writer.write(header.strength, 2)
     layout = header.layout
     if isinstance(layout, Blocks):
         writer.write(_BLOCKS, 2)
@@ -93,14 +98,14 @@ def read_header(
     occurring = _read_used(reader, alphabet)
     if np.count_nonzero(occurring) == 1:
         used = renumbering(occurring, False, 0)
-        return Header(used, False, 0, 0, 0, Flat(), 1), reader.end()
+        return Header(used, False, 0, 0, 0, 0, Flat(), 1), reader.end()
     wrapped = bool(reader.read(1))
     negatives = reader.read_gamma(int(np.count_nonzero(occurring[1:])) + 1) - 1
     used = renumbering(occurring, wrapped, negatives)
-    zeros, decay = reader.read(4), reader.read(4)
+    zeros, decay, strength = reader.read(4), reader.read(4), reader.read(2)
     layout = _read_layout(reader, shape, used.size, negatives)
     lanes = reader.read_gamma(math.prod(shape))
-    return Header(used, wrapped, negatives, zeros, decay, layout, lanes), reader.end()
+    return Header(used, wrapped, negatives, zeros, decay, strength, layout, lanes), reader.end()
 
 
 def _write_used(writer: BitWriter, used: NDArray[np.uint16], alphabet: int) -> None:

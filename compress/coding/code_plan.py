@@ -9,20 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.coding.ans import SLOT_BITS, SLOTS
-from compress.coding.code_header import Header, renumbering, write_header
+from compress.coding.code_header import STRENGTHS, Header, renumbering, write_header
 from compress.coding.huffman import symbol_counts
 from compress.coding.layout_fit import GRIDS, blocks_fit, fit_blocks, fit_planes, planes_fit
 from compress.coding.layouts import Flat, Layout
-from compress.coding.model import Model, best_prior, updates
+from compress.coding.model import best_prior, updates
 from compress.errors import RangeError
 
 MAX_ALPHABET = 1 << 12
-# A lane costs two bytes: one for about 1200 bytes, and at least one for 2**14 codes.
-_LANE_BITS = 8 * 1200
+# A lane costs three bytes: one for about 2000 bytes, and at least one for 2**14 codes.
+_LANE_BITS = 8 * 2000
 MOST_ROWS = 1 << 14
 # Above this, layouts are tried on a part of the rows.
 _TRIED = 1 << 18
 COST_UNIT = 1 << 12
+_USUAL_STRENGTH = 1  # while layouts are compared
 # What a frequency costs, in COST_UNIT-ths of a bit: integers add up to the same in any order.
 COSTS = np.rint(COST_UNIT * (SLOT_BITS - np.log2(np.arange(1, SLOTS + 1)))).astype(np.int64)
 
@@ -66,7 +67,7 @@ def plan(codes: NDArray[np.integer[Any]], alphabet: int, codebook: NDArray[Any] 
     counts = _counts(codes, alphabet)
     occurring = counts > 0
     if np.count_nonzero(occurring) == 1:
-        header = Header(renumbering(occurring, False, 0), False, 0, 0, 0, Flat(), 1)
+        header = Header(renumbering(occurring, False, 0), False, 0, 0, 0, 0, Flat(), 1)
         return Plan(header, np.zeros(codes.shape, np.uint16), 0.0)
     occurring[0] = True
     wrapped, negatives = _signs(counts, occurring, codebook)
@@ -75,10 +76,10 @@ def plan(codes: NDArray[np.integer[Any]], alphabet: int, codebook: NDArray[Any] 
     numbers[used] = np.arange(used.size, dtype=np.uint16)
     renumbered = numbers[codes]
     _, zeros, decay = best_prior(counts[used], negatives)
-    header = Header(used, wrapped, negatives, zeros, decay, Flat(), 1)
-    layout, bits = _best_layout(header, renumbered, alphabet)
+    header = Header(used, wrapped, negatives, zeros, decay, _USUAL_STRENGTH, Flat(), 1)
+    header, bits = _best_layout(header, renumbered, alphabet)
     lanes = max(1, round(bits / _LANE_BITS), -(-codes.size // MOST_ROWS))
-    return Plan(header._replace(layout=layout, lanes=lanes), renumbered, bits)
+    return Plan(header._replace(lanes=lanes), renumbered, bits)
 
 
 def in_order(
@@ -128,22 +129,28 @@ def _signs(
     return ways[costs.index(min(costs))]
 
 
-def _best_layout(header: Header, codes: NDArray[np.uint16], alphabet: int) -> tuple[Layout, float]:
-    """(the layout of the fewest bits, those bits) of renumbered codes, of the tensor's shape.
+def _best_layout(header: Header, codes: NDArray[np.uint16], alphabet: int) -> tuple[Header, float]:
+    """(header with the layout and strength of the fewest bits, those bits).
 
-    A large tensor's layout is chosen on every so many'th of its rows, then fitted to all.
+    codes: renumbered, of the tensor's shape. A large tensor's layout is chosen on every so many'th
+    of its rows, then fitted to all.
     """
     step = -(-codes.size // _TRIED) if codes.ndim > 1 else 1
     part = codes[::step]
-    best, bits = _search(header, part, alphabet)
+    best = _search(header, part, alphabet)
+    header = header._replace(layout=best.fitted(part, header))
+    bits, strength = min(
+        (_bits(header._replace(strength=strength), part, alphabet), strength)
+        for strength in range(STRENGTHS)
+    )
+    header = header._replace(strength=strength)
     if step > 1:
-        layout = best.fitted(codes, header)
-        return layout, bits * codes.size / part.size
-    return best.fitted(part, header), bits
+        header = header._replace(layout=best.fitted(codes, header))
+    return header, bits * codes.size / part.size
 
 
-def _search(header: Header, codes: NDArray[np.uint16], alphabet: int) -> tuple[Choice, float]:
-    """(the best choice, its bits)."""
+def _search(header: Header, codes: NDArray[np.uint16], alphabet: int) -> Choice:
+    """The choice of the fewest bits."""
     costs: dict[Choice, float] = {}
 
     def cost(choice: Choice) -> float:
@@ -158,14 +165,13 @@ def _search(header: Header, codes: NDArray[np.uint16], alphabet: int) -> tuple[C
         fitted = min((True, False), key=lambda each: cost(Choice("planes", each, GRIDS[0])))
         for grid in GRIDS[1:]:
             cost(Choice("planes", fitted, grid))
-    best = min(costs, key=lambda choice: costs[choice])
-    return best, costs[best]
+    return min(costs, key=lambda choice: costs[choice])
 
 
 def _bits(header: Header, codes: NDArray[np.uint16], alphabet: int) -> float:
     """Bits of the header and of all codes, but for the lanes."""
     ordered, contexts = in_order(header.layout, codes)
-    model = Model(header.layout.grid, header.start())
+    model = header.model()
     total = 0
     for low, high in updates(ordered.size):
         tables = model.tables()

@@ -14,6 +14,7 @@ A stream, whose shape and alphabet are the caller's to know, is empty for no cod
                   complement; 0: all codes but code 0 rise with their values
     negatives     gamma(1 + used codes below zero)
     prior         zeros and decay (model.prior), 4 bits each
+    strength      2 bits, s: 256 * 4**s (model.py)
     layout        2 bits: 0 Flat, 1 Blocks, 2 Planes
       Blocks      gamma(1 + mean), limits
       Planes      for each place: signed a's, signed b's (none for the first), signed bias;
@@ -48,7 +49,7 @@ from compress.coding.code_plan import (
     plan,
 )
 from compress.coding.lanes import Symbols
-from compress.coding.model import Model, updates
+from compress.coding.model import updates
 from compress.errors import ContainerError
 
 __all__ = [
@@ -113,6 +114,8 @@ def unpack_codes(data: bytes | memoryview, shape: tuple[int, ...], alphabet: int
     _check_room(header, count, len(body))
     codes = np.zeros(header.layout.seen(shape), np.uint16)
     _read(Decoder(body, header.lanes), header, codes)
+    if np.array_equal(header.used, np.arange(header.used.size)):
+        return codes.astype(kind, copy=False).reshape(shape)
     return header.used.astype(kind)[codes].reshape(shape)
 
 
@@ -148,7 +151,7 @@ def code_rates(
     if used.size > 1:
         for where, found in layout.steps(planned.codes.reshape(contexts.shape)):
             contexts[where] = found
-        model = Model(layout.grid, planned.header.start())
+        model = planned.header.model()
         model.add(contexts.reshape(-1), planned.codes.reshape(-1))
         known = COSTS[model.tables().frequencies - 1] / COST_UNIT
     bits = np.full((len(known), alphabet), SLOT_BITS + 2.0, np.float32)
@@ -162,7 +165,7 @@ def _frequencies(
     """(first slots, frequencies) of codes in the layout's order, both (count,)."""
     starts = np.empty(codes.size, np.uint16)
     frequencies = np.empty(codes.size, np.uint16)
-    model = Model(header.layout.grid, header.start())
+    model = header.model()
     for low, high in updates(codes.size):
         tables = model.tables()
         at = tables.places(contexts[low:high], codes[low:high])
@@ -184,7 +187,7 @@ def _check_room(header: Header, count: int, size: int) -> None:
 
 def _read(decoder: Decoder, header: Header, codes: NDArray[np.uint16]) -> None:
     """Fill `codes`, of the layout's two axes."""
-    model = Model(header.layout.grid, header.start())
+    model = header.model()
     quick = compiled.worth_it(codes.size)
     stretches = updates(codes.size)
     done = until = 0
@@ -198,8 +201,12 @@ def _read(decoder: Decoder, header: Header, codes: NDArray[np.uint16]) -> None:
             if done == until:
                 tables, until = model.tables(), next(stretches)[1]
             high = min(flat.size, low + until - done)
-            decoder.read(tables, asked[low:high], flat[low:high], quick)
-            model.add(asked[low:high], flat[low:high])
+            if quick:
+                counts = model.counts.reshape(tables.contexts, tables.alphabet)
+                decoder.read_compiled(tables, asked[low:high], flat[low:high], counts)
+            else:
+                decoder.read(tables, asked[low:high], flat[low:high])
+                model.add(asked[low:high], flat[low:high])
             done, low = done + high - low, high
         codes[where] = flat.reshape(part.shape)
     decoder.finish()

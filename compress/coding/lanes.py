@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.coding import compiled
 from compress.coding.bits import (
     CodeSink,
     check_padding,
@@ -47,6 +48,8 @@ def write_lanes(
     total_bits: int,
 ) -> bytes:
     """The body of at least one symbol, whose words take `total_bits` together."""
+    if compiled.worth_it(symbols.size):
+        return _write_compiled(symbols, codes, lengths, total_bits)
     sink = CodeSink(total_bits)
     word_codes, word_bits = codes.astype(np.uint64), lengths.astype(np.uint64)
     lanes, rows, longer = _shape(symbols.size)
@@ -65,6 +68,19 @@ def write_lanes(
         sink.append(words.ravel(), widths.ravel())
         sizes[part] = widths.sum(axis=1)
     return _write_directory(sizes[:-1]) + sink.to_bytes()
+
+
+def _write_compiled(
+    symbols: NDArray[np.integer[Any]],
+    codes: NDArray[np.uint32],
+    lengths: NDArray[np.uint8],
+    total_bits: int,
+) -> bytes:
+    """The same bytes by the compiled loop."""
+    sizes = np.empty(_shape(symbols.size)[0], np.int64)
+    stream = np.zeros((total_bits + 7) // 8 + 8, np.uint8)
+    compiled.kernel("huffman_encode")(symbols, codes, lengths, sizes, stream)
+    return _write_directory(sizes[:-1]) + stream[: (total_bits + 7) // 8].tobytes()
 
 
 def read_lanes(body: bytes | memoryview, lengths: NDArray[np.uint8], count: int) -> Symbols:
@@ -161,6 +177,11 @@ def _decode_lanes(
     windows: NDArray[np.uint64] = np.ndarray(
         (padded.size - 7,), np.dtype("<u8"), padded.data, 0, (1,)
     )
+    if compiled.worth_it(symbols.size):
+        positions = starts.astype(np.uint64)
+        table = symbol_table.astype(np.uint32) | (width_table << np.uint64(16)).astype(np.uint32)
+        compiled.kernel("huffman_decode")(windows, positions, table, longest, symbols)
+        return positions.view(np.int64)
     shift = np.uint64(64 - longest)
     positions = starts.astype(np.uint64)
     reads = _WINDOW_BITS // longest

@@ -46,11 +46,13 @@ def ans_decode(
     table: NDArray[np.uint16],
     packed: NDArray[np.uint32],
     symbols: NDArray[Any],
+    counts: NDArray[np.int64],
 ) -> bool:
     """rANS from the first symbol to the last; False where the words end too early.
 
     at: [place in words, lane], moved on. table: for each context the symbols of the first slots
     of equal buckets, at least 2. packed: (contexts, alphabet), frequency | first slot << 16.
+    counts: the same shape, counted on.
     """
     place, lane = at[0], at[1]
     lanes = states.size
@@ -77,8 +79,119 @@ def ans_decode(
             place += 1
         states[lane] = np.uint64(value)
         symbols[index] = symbol
+        counts[context, symbol] += 1
         lane += 1
         if lane == lanes:
             lane = 0
     at[0], at[1] = place, lane
     return True
+
+
+def huffman_encode(
+    symbols: NDArray[Any],
+    codes: NDArray[np.uint32],
+    lengths: NDArray[np.uint8],
+    sizes: NDArray[np.int64],
+    out: NDArray[np.uint8],
+) -> None:
+    """Words of lane after lane into `out`, which has 8 bytes to spare; the bits of each lane."""
+    lanes = sizes.size
+    window, filled, place = np.uint64(0), np.int64(0), 0
+    for lane in range(lanes):
+        bits = np.int64(0)
+        for index in range(lane, symbols.size, lanes):
+            symbol = symbols[index]
+            width = np.int64(lengths[symbol])
+            window = window << np.uint64(width) | np.uint64(codes[symbol])
+            filled += width
+            bits += width
+            if filled >= 32:
+                filled -= 32
+                word = window >> np.uint64(filled)
+                out[place] = np.uint8(word >> np.uint64(24) & np.uint64(255))
+                out[place + 1] = np.uint8(word >> np.uint64(16) & np.uint64(255))
+                out[place + 2] = np.uint8(word >> np.uint64(8) & np.uint64(255))
+                out[place + 3] = np.uint8(word & np.uint64(255))
+                place += 4
+        sizes[lane] = bits
+    while filled > 0:
+        shift = filled - 8
+        if shift >= 0:
+            out[place] = np.uint8(window >> np.uint64(shift) & np.uint64(255))
+        else:
+            out[place] = np.uint8(window << np.uint64(-shift) & np.uint64(255))
+        place += 1
+        filled -= 8
+
+
+def huffman_decode(
+    windows: NDArray[np.uint64],
+    positions: NDArray[np.uint64],
+    table: NDArray[np.uint32],
+    longest: int,
+    symbols: NDArray[Any],
+) -> None:
+    """All lanes, four at a time; their positions move from first to last bit.
+
+    windows: the 64 bits from each byte on, as a little-endian number. table: by the next `longest`
+    bits, symbol | width << 16.
+    """
+    lanes = positions.size
+    reads = 57 // longest
+    shift = np.uint64(64 - longest)
+    three, seven, sixteen = np.uint64(3), np.uint64(7), np.uint64(16)
+    quads = lanes // 4 * 4
+    whole = symbols.size // lanes
+    for lane in range(0, quads, 4):
+        at0, at1, at2, at3 = (
+            positions[lane],
+            positions[lane + 1],
+            positions[lane + 2],
+            positions[lane + 3],
+        )
+        row = 0
+        while row < whole:
+            window0 = swapped(windows[np.int64(at0 >> three)]) << (at0 & seven)
+            window1 = swapped(windows[np.int64(at1 >> three)]) << (at1 & seven)
+            window2 = swapped(windows[np.int64(at2 >> three)]) << (at2 & seven)
+            window3 = swapped(windows[np.int64(at3 >> three)]) << (at3 & seven)
+            stop = min(row + reads, whole)
+            while row < stop:
+                index = row * lanes + lane
+                entry0 = np.uint64(table[np.int64(window0 >> shift)])
+                entry1 = np.uint64(table[np.int64(window1 >> shift)])
+                entry2 = np.uint64(table[np.int64(window2 >> shift)])
+                entry3 = np.uint64(table[np.int64(window3 >> shift)])
+                symbols[index] = entry0 & np.uint64(0xFFFF)
+                symbols[index + 1] = entry1 & np.uint64(0xFFFF)
+                symbols[index + 2] = entry2 & np.uint64(0xFFFF)
+                symbols[index + 3] = entry3 & np.uint64(0xFFFF)
+                window0 <<= entry0 >> sixteen
+                window1 <<= entry1 >> sixteen
+                window2 <<= entry2 >> sixteen
+                window3 <<= entry3 >> sixteen
+                at0 += entry0 >> sixteen
+                at1 += entry1 >> sixteen
+                at2 += entry2 >> sixteen
+                at3 += entry3 >> sixteen
+                row += 1
+        positions[lane], positions[lane + 1] = at0, at1
+        positions[lane + 2], positions[lane + 3] = at2, at3
+    for lane in range(lanes):
+        at = positions[lane]
+        first = whole * lanes + lane if lane < quads else lane
+        for index in range(first, symbols.size, lanes):
+            window = swapped(windows[np.int64(at >> three)]) << (at & seven)
+            entry = np.uint64(table[np.int64(window >> shift)])
+            symbols[index] = entry & np.uint64(0xFFFF)
+            at += entry >> sixteen
+        positions[lane] = at
+
+
+def swapped(number: np.uint64) -> np.uint64:
+    """The bytes in the other order; one instruction when compiled."""
+    mask8, mask16 = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
+    eight, sixteen, half = np.uint64(8), np.uint64(16), np.uint64(32)
+    number = number >> eight & mask8 | (number & mask8) << eight
+    number = number >> sixteen & mask16 | (number & mask16) << sixteen
+    return number >> half | number << half

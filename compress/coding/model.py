@@ -1,24 +1,25 @@
 """What a context coder believes of the next symbol: frequencies that follow the symbols seen.
 
 Contexts form a grid of (shifts, spreads): neighbours in it are alike. A context starts from what
-its neighbours and all contexts together have seen, counts for 256 symbols of that (`_STRENGTH`),
-and adds its own counts as they come. No table of frequencies is stored. All arithmetic is in
+its neighbours and all contexts together have seen, taken for `strength` symbols of its own, and
+adds its own counts as they come. No table of frequencies is stored. All arithmetic is in
 integers, so that every machine gets the same frequencies; // rounds down.
 
-For counts n[shift, spread, code], their sums N[code] and a prior p[code] (see `prior`):
+With counts n[shift, spread, code], their sums N[code] over the contexts and a prior p[code]:
 
-    G[code]   = 64 * N[code] + p[code]
-    S         = n, weighted by 1, 2, 1 along the shifts and 1, 2, 1 along the spreads (outside: 0)
-    T[c]      = S[c - 1] + 2 * S[c] + S[c + 1] for codes c > 0, the first and last such code
-                standing in for what is beyond them; T[0] = 4 * S[0]
-    t[code]   = (T << 16) + 4 * ((G << 16) // sum(G))
-    u[code]   = t // ((sum(t) >> 24) + 1)
-    w[code]   = (n << 16) + u                              (256 * 2**24 / 2**8 = 2**16 * 256 / 2**8)
-    f[code]   = 1 + w * (2**15 - codes) // sum(w), and what is missing from the sum 2**15 goes to
-                the first code of the greatest w
+    G[code]  = 64 * N[code] + p[code]
+    r        = bit length of 512 * codes // (1 + sum of all n), but 1 to 8
+    S        = n, weighted by 1, 2, 1 along the shifts and 1, 2, 1 along the spreads (outside: 0)
+    T        = S after r times: T[c] = S[c - 1] + 2 * S[c] + S[c + 1] for codes c > 0, the first
+               and the last such code standing in for what is beyond them; T[0] = 4 * S[0]
+    t[code]  = (T << 16) + 16 * 4**r * ((G << 16) // sum(G))
+    u[code]  = t // ((sum(t) >> 24) + 1)
+    w[code]  = (n << 16) + (u * strength >> 8)
+    f[code]  = 1 + w * (2**15 - codes) // sum(w), and what is missing from the sum 2**15 goes to
+               the first code of the greatest w
 
-with sums over the codes of a context. Smoothing from code to code is good for weights, whose
-codes ascend with their values (code 0, a pruned weight, stands apart).
+with sums over the codes, in each context. Smoothing from code to code is good for weights, whose
+codes rise with their values (code 0, a pruned weight, stands apart).
 """
 
 from __future__ import annotations
@@ -32,15 +33,18 @@ from numpy.typing import NDArray
 
 from compress.coding.ans import SLOTS, Tables
 
-_FIRST_UPDATE = 64
+_FIRST_UPDATE = 32
 _DECAYS = 16
+_WIDEST = 8
 
 
 class Model:
     """Counts in a grid of contexts, from which come `tables` for the next symbols."""
 
-    def __init__(self, grid: tuple[int, int], start: NDArray[np.int64]) -> None:
-        """grid: (shifts, spreads). start: prior(), which also says how many codes there are."""
+    def __init__(self, grid: tuple[int, int], start: NDArray[np.int64], strength: int) -> None:
+        """grid: (shifts, spreads). start: prior(), of the length of the alphabet. strength: 2**8
+        to 2**14."""
+        self._strength = strength
         self.counts = np.zeros((*grid, start.size), np.int64)
         self._start = start
 
@@ -57,17 +61,14 @@ class Model:
         """The frequencies, as the module says."""
         counts, size = self.counts, self._start.size
         common = 64 * counts.sum(axis=(0, 1)) + self._start
-        near = _blurred(_blurred(counts, 0), 1)
-        smooth = 2 * near
-        smooth[..., 0] *= 2
-        ordered = near[..., 1:]
-        smooth[..., 1:-1] += ordered[..., 1:]
-        smooth[..., -1:] += ordered[..., -1:]
-        smooth[..., 2:] += ordered[..., :-1]
-        smooth[..., 1:2] += ordered[..., :1]
-        parent = (smooth << 16) + 4 * ((common << 16) // common.sum())
+        rounds = (512 * size // (1 + int(counts.sum()))).bit_length()
+        rounds = min(max(rounds, 1), _WIDEST)
+        smooth = _blurred(_blurred(counts, 0), 1)
+        for _ in range(rounds):
+            smooth = _smoothed(smooth)
+        parent = (smooth << 16) + (16 << 2 * rounds) * ((common << 16) // common.sum())
         share = parent // ((parent.sum(axis=2, keepdims=True) >> 24) + 1)
-        weight = ((counts << 16) + share).reshape(-1, size)
+        weight = ((counts << 16) + (share * self._strength >> 8)).reshape(-1, size)
         frequencies = 1 + weight * (SLOTS - size) // weight.sum(axis=1, keepdims=True)
         missing = SLOTS - frequencies.sum(axis=1)
         frequencies[np.arange(len(weight)), weight.argmax(axis=1)] += missing
@@ -117,7 +118,7 @@ def best_prior(counts: NDArray[np.int64], negatives: int) -> tuple[float, int, i
 def updates(count: int) -> Iterator[tuple[int, int]]:
     """The stretches of symbols, (start, stop), before each of which the frequencies are made anew.
 
-    The first is 64 symbols long, then each a quarter of what has been seen, at least 64.
+    The first is 32 symbols long, then each a quarter of what has been seen, at least 32.
     """
     start = 0
     while start < count:
@@ -135,3 +136,15 @@ def _blurred(counts: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
     blurred[tuple(low)] += counts[tuple(high)]
     blurred[tuple(high)] += counts[tuple(low)]
     return blurred
+
+
+def _smoothed(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Weighted by 1, 2, 1 from code to code, but for code 0."""
+    smooth = 2 * counts
+    smooth[..., 0] *= 2
+    ordered = counts[..., 1:]
+    smooth[..., 2:] += ordered[..., :-1]
+    smooth[..., 1:2] += ordered[..., :1]
+    smooth[..., 1:-1] += ordered[..., 1:]
+    smooth[..., -1:] += ordered[..., -1:]
+    return smooth

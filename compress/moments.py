@@ -3,8 +3,8 @@
 For a small error E of a layer's weight (outputs x inputs) the divergence of the net's answers from
 what they were is about half of tr(G E A E^T): A sums x x^T over the layer's inputs x, G is the mean
 of g g^T over the gradients g at its outputs (Martens and Grosse 2015, arXiv:1503.05671, section 3;
-for convolutions Grosse and Martens 2016, arXiv:1602.01407). The answers are taken as logits, and
-labels are drawn from the net's own probabilities, so that no true label is needed.
+for convolutions Grosse and Martens 2016, arXiv:1602.01407). The answers are taken as logits; no
+label is needed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def layer_moments(
 ) -> dict[str, Moments]:
     """The moments of each of `layers` by name; those that the net never uses are absent.
 
-    batches: float32 (N, C, H, W), as Calibrator takes them. The same seed draws the same labels.
+    batches: float32 (N, C, H, W), as Calibrator takes them. The same seed gives the same.
     """
     model = network.module()
     sums = {la.name: _Sums(model.get_submodule(la.name), la.groups) for la in layers}
@@ -68,11 +68,16 @@ def layer_moments(
 
 
 def _pull(model: nn.Module, block: torch.Tensor, generator: torch.Generator) -> None:
-    """One backward pass of the log-likelihood of labels that the net itself draws."""
+    """One backward pass from random gradients of the answers, of the divergence's own covariance.
+
+    That is diag(p) - p p^T for probabilities p; labels drawn from p have it, too, but a net that
+    is sure of itself would almost never draw another.
+    """
     answers = model(block).flatten(1)
-    chances = F.softmax(answers.detach(), dim=1)
-    labels = torch.multinomial(chances, 1, generator=generator)[:, 0]
-    F.cross_entropy(answers, labels, reduction="sum").backward()
+    roots = F.softmax(answers.detach(), dim=1).sqrt()
+    noise = torch.randn(roots.shape, generator=generator)
+    noise -= roots * (roots * noise).sum(dim=1, keepdim=True)
+    torch.autograd.backward(answers, roots * noise)
 
 
 @contextmanager

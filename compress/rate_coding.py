@@ -17,6 +17,8 @@ _MOST = 16_000
 _PASSES = 3
 # Of a bias, at the finest: float32 counts as far.
 _FINE = 1 << 23
+# How much finer than the price asks for.
+_CAUTION = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +76,12 @@ def coded(
 def rounded_bias(
     bias: NDArray[np.floating], price: float, importance: float
 ) -> NDArray[np.float32]:
-    """`bias` on an even grid whose error is worth its bits, as the weights'; importance of one."""
-    step = np.float32(even_step(price, importance, float(np.abs(bias).max(initial=0)), _FINE))
+    """`bias` on an even grid, finer than its bits are worth; importance of one squared error.
+
+    There are few of them, and no neighbour makes their errors good.
+    """
+    worth = price / _CAUTION**2
+    step = np.float32(even_step(worth, importance, float(np.abs(bias).max(initial=0)), _FINE))
     return np.rint(bias / step).astype(np.float32) * step
 
 

@@ -26,6 +26,8 @@ SLOT_BITS = 15
 SLOTS = 1 << SLOT_BITS
 _LEAST = 1 << 16
 _STATE_BYTES = 4
+# What a lane takes on average: its first number holds 8 bits of the symbols.
+LANE_BYTES = 3
 # From here on one look-up for each symbol pays for making a table of all slots.
 _WORTH_A_TABLE = 8192
 _BUCKET_BITS = 7
@@ -63,15 +65,14 @@ class Tables:
         place = np.searchsorted((self.ends + offset).ravel(), key, side="right")
         return place - contexts.astype(np.int64) * self.alphabet
 
-    def slot_table(self, bucket_bits: int = 0) -> NDArray[np.uint16]:
-        """The symbol of every slot, or of the first slot of each 2**bucket_bits, row after row."""
+    def slot_table(self) -> NDArray[np.uint16]:
+        """The symbol of every slot, row after row."""
         symbols = np.tile(np.arange(self.alphabet, dtype=np.uint16), self.contexts)
-        whole = np.repeat(symbols, self.frequencies.ravel())
-        return whole[:: 1 << bucket_bits] if bucket_bits else whole
+        return np.repeat(symbols, self.frequencies.reshape(-1))
 
-    def buckets(self) -> NDArray[np.uint16]:
-        """slot_table(_BUCKET_BITS), without making the whole."""
-        edges = np.arange(0, SLOTS, 1 << _BUCKET_BITS, dtype=np.int64)
+    def buckets(self, bits: int) -> NDArray[np.uint16]:
+        """The symbol of the first of each 2**bits slots, row after row."""
+        edges = np.arange(0, SLOTS, 1 << bits, dtype=np.int64)
         slots = np.tile(edges, self.contexts)
         contexts = np.repeat(np.arange(self.contexts, dtype=np.uint16), edges.size)
         return self.found(slots, contexts, np.zeros(0, np.uint16)).astype(np.uint16)
@@ -130,8 +131,9 @@ class Decoder:
         counts: NDArray[np.int64],
     ) -> None:
         """`read` by the compiled loop. counts: (contexts, alphabet), counted on as it goes."""
-        small = tables.contexts * SLOTS <= 2 * SLOTS and symbols.size >= _WORTH_A_TABLE
-        table = tables.slot_table() if small else tables.buckets()
+        # Small enough for the nearest cache, and with few contexts hardly ever a step too early.
+        bucket_bits = 3 if tables.contexts == 1 else _BUCKET_BITS
+        table = tables.buckets(bucket_bits)
         packed = (tables.frequencies | tables.starts << 16).astype(np.uint32)
         at = np.array([self._place, self._lane], np.int64)
         done = compiled.kernel("ans_decode")(
@@ -181,11 +183,6 @@ class Decoder:
         """Raises ContainerError unless every lane and the words end as `encode` began them."""
         if self._place != self._words.size or np.any(self._states != _LEAST):
             raise _damaged("lanes do not end where the symbols do")
-
-
-def body_bytes(lanes: int, bits: float) -> int:
-    """Size of a body whose symbols hold `bits` of information, to within a few bytes."""
-    return _STATE_BYTES * lanes + 2 * max(0, round((bits - 16 * lanes) / 16 + 0.5 * lanes))
 
 
 def _damaged(what: str) -> ContainerError:

@@ -48,8 +48,8 @@ def _numba() -> Any | None:
 def _compiled(name: str) -> Callable[..., Any]:
     numba, function = _numba(), getattr(loops, name)
     assert numba is not None
-    if name == "huffman_decode":
-        loops.swapped = numba.njit(inline="always")(loops.swapped)
+    if name == "huffman_decode":  # which calls it: compiled code sees compiled functions only
+        loops.swapped = numba.njit(loops.swapped)
     try:
         return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # numba finds no folder to write to

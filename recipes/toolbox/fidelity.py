@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.divergence import divergences
 from compress.errors import DataError
 from compress.spec import Preprocess
 from compress.task import Predict
@@ -47,22 +48,7 @@ class Fidelity:
             outputs for _, outputs in outputs_of(self.pixels, self.preprocess, predict, self.what)
         ]
         answers = np.concatenate(found)
-        if not np.isfinite(answers).all():
-            same = np.isfinite(answers).all(axis=1) & self._same(np.nan_to_num(answers))
-            return _scores(same, np.inf)
-        ours, theirs = _log_softmax(self.logits), _log_softmax(answers)
-        divergence = float((np.exp(ours) * (ours - theirs)).sum(axis=1).mean())
-        return _scores(self._same(answers), divergence)
-
-    def _same(self, answers: NDArray[np.float32]) -> NDArray[np.bool_]:
-        return np.asarray(answers.argmax(axis=1) == self.logits.argmax(axis=1))
-
-
-def _scores(same: NDArray[np.bool_], divergence: float) -> dict[str, float]:
-    return {"agreement": float(same.mean()), "kl": divergence, "samples": float(len(same))}
-
-
-def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    wide = logits.astype(np.float64)
-    shifted = wide - wide.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        theirs = np.nan_to_num(answers).argmax(axis=1)
+        same = np.isfinite(answers).all(axis=1) & (theirs == self.logits.argmax(axis=1))
+        divergence = float(divergences(self.logits, answers).mean())
+        return {"agreement": float(same.mean()), "kl": divergence, "samples": float(len(same))}

@@ -41,7 +41,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "PruneMagnitude": {"sparsity": 0.5},
     "QuantizeInt8": {},
-    "ShareByRate": {"price": 1e-4},
+    "ShareByRate": {"price": 1e-7},
     "ShareWeights": {"bits": 3},
 }
 # Arguments outside their range, one set a line; () where a stage has nothing to get wrong.

@@ -1,0 +1,30 @@
+"""SqueezeNet 1.1 or MobileNetV2 for ImageNet, given weights: size against loss, without training.
+
+    edgepress run imagenet_rate --net squeezenet --weights FILE --data DIR --test DIR
+
+Weights and photographs as in imagenet_int8. Each price of a bit gives one container; it is decoded
+into an .onnx, which --test scores once. Calibration takes no labels.
+"""
+
+from __future__ import annotations
+
+from compress.stages.fold_batchnorm import FoldBatchNorm
+from compress.stages.share_by_rate import ShareByRate
+from recipes.imagenet_int8 import NETS
+from recipes.toolbox.job import Job
+from recipes.toolbox.photos import photo_task
+
+# Nats of divergence a picture that one bit may save: a doubling takes half a bit from each weight.
+PRICES = (("rate-fine", 1e-8), ("rate", 6e-8), ("rate-small", 2e-7))
+
+
+def main(job: Job) -> None:
+    job.need_formats("onnx", "dc")
+    title, load = NETS[job.choose_net(NETS)]
+    dense = load(job.need_weights("the net's .safetensors or .pth file for ImageNet"))
+    task = photo_task(job, dense)
+    folded = job.compress(dense, [FoldBatchNorm()], task)
+    job.deliver("fp32", folded, ("onnx",), task)
+    for label, price in PRICES:
+        job.deliver(label, job.compress(folded, [ShareByRate(price)], task), ("dc",), task)
+    job.finish(job.about(title, "photographs", "rate-distortion", max_drop=0.01))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from compress.coding import huffman
+from compress.coding import compiled, huffman
 from compress.coding.bits import read_varint, write_varint
 from compress.coding.huffman import canonical_codes, code_lengths, decode, encode, pack, unpack
 from compress.errors import ContainerError, RangeError
@@ -308,3 +308,34 @@ def test_arguments_out_of_range() -> None:
             unpack(b"\x00", 1, alphabet)
     with pytest.raises(RangeError):
         pack(np.array([-1]), 4)
+
+
+# The compiled loops.
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, LANE, LANE + 1, 3 * LANE - 1, 8 * LANE + 5])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int64])
+def test_the_compiled_loops_give_the_same_bytes(
+    count: int, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba", reason="numba (extra `fast`) is not installed")
+    symbols = skewed(count, 64, count).astype(kind)
+    found: list[bytes] = []
+    for quick in (False, True):
+        monkeypatch.setattr(compiled, "worth_it", lambda _, quick=quick: quick)
+        found.append(pack(symbols, 64))
+        assert np.array_equal(unpack(found[-1], count, 64), symbols)
+    assert found[0] == found[1]
+
+
+def test_the_compiled_loops_refuse_lanes_that_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba", reason="numba (extra `fast`) is not installed")
+    monkeypatch.setattr(compiled, "worth_it", lambda _: True)
+    symbols = skewed(9 * LANE)
+    body = encode(symbols, lengths_for(symbols, 64))
+    _, place_of_width = read_varint(body, 0)
+    for place in range(place_of_width + 1 + body[place_of_width]):  # 8 lanes' sizes
+        lie = bytearray(body)
+        lie[place] ^= 1
+        with pytest.raises(ContainerError):
+            decode(bytes(lie), lengths_for(symbols, 64), symbols.size)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 18  # well above the histogram, which is added up once for each
 _HALF = 1 << 16
 _SIGN = np.uint32(0x7FFFFFFF)
 

@@ -23,6 +23,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # from a checkout, installed or not
 
+from tests.benchmarks.process import memory
+
 SHAPE = 0.8  # of the generalised Gaussian: 1 is Laplace, trained layers lie about there
 # Fraction of weights kept, layer by layer: tables 4 and 5 of the paper.
 CONV = {
@@ -116,15 +118,6 @@ _kept: list[object] = []
 def keep(result: object) -> None:
     """Results stay alive, as they would in use."""
     _kept.append(result)
-
-
-def memory(field: str) -> int:
-    """VmRSS (now) or VmHWM (the most so far) of this process, in bytes. Linux only.
-
-    Not getrusage, whose peak a process takes over from the one that started it.
-    """
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
 def measure(net: str, what: str, folder: Path, graph: bool) -> dict[str, float]:

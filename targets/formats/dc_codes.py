@@ -6,6 +6,7 @@ of its size that spares trying it where another is smaller anyway. Numbers are p
     0  gaps     the paper's: gaps between non-zero codes and the codes, with filler zeros, both as
                 Huffman words (gaps.py). Byte: gap width; varints: entries, bytes of the gaps
     1  symbols  one Huffman word a weight, zeros as any other (huffman.py)
+    2  context  rANS with frequencies that follow the neighbours of a weight (codes.py)
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from numpy.typing import NDArray
 
 from compress.coding import huffman
 from compress.coding.bits import write_varint
+from compress.coding.codes import MAX_ALPHABET, pack_codes, unpack_codes
 from compress.coding.cursor import Cursor
 from compress.coding.gaps import MAX_WIDTH, cheapest_width, from_gaps, to_gaps
 from compress.errors import ContainerError
 
 Codes = NDArray[np.unsignedinteger[Any]]
+Book = NDArray[Any]
 
 
 class CodeBytes(NamedTuple):
@@ -44,21 +47,27 @@ class CodeBytes(NamedTuple):
 
 @dataclass(frozen=True)
 class Coding:
-    """One way. `least`: bytes that (codes, alphabet) take at least; `write`, `read`: exact."""
+    """One way. `least`: bytes that codes take at least; `write`, `read`: exact.
+
+    Both are given the codebook: its size is the alphabet, its values say which codes are alike.
+    read: a cursor, the tensor's shape, the size of the alphabet. largest: alphabet.
+    """
 
     name: str
-    least: Callable[[Codes, int], int]
-    write: Callable[[Codes, int], bytes]
+    least: Callable[[Codes, Book], int]
+    write: Callable[[Codes, Book], bytes]
     read: Callable[[Cursor, tuple[int, ...], int], Codes]
+    largest: int = huffman.MAX_ALPHABET
 
 
-def write_codes(codes: Codes, alphabet: int) -> bytes:
-    """The smallest coding of codes of any shape, below `alphabet`; 0 = pruned."""
-    bounds = {number: coding.least(codes, alphabet) for number, coding in CODINGS.items()}
+def write_codes(codes: Codes, codebook: Book) -> bytes:
+    """The smallest coding of codes of any shape, places in `codebook`; code 0 = pruned."""
+    fit = {number: c for number, c in CODINGS.items() if codebook.size <= c.largest}
+    bounds = {number: coding.least(codes, codebook) for number, coding in fit.items()}
     best: bytes | None = None
     for number in sorted(bounds, key=bounds.__getitem__):
         if best is None or bounds[number] + 1 < len(best):
-            tried = bytes([number]) + CODINGS[number].write(codes, alphabet)
+            tried = bytes([number]) + fit[number].write(codes, codebook)
             best = tried if best is None or len(tried) < len(best) else best
     assert best is not None
     return best
@@ -75,8 +84,9 @@ def read_codes(data: memoryview, shape: tuple[int, ...], alphabet: int) -> Codes
 def measure_codes(data: memoryview) -> CodeBytes:
     """How the codes in `data` are coded and what that takes; nothing is decoded."""
     cursor = Cursor(data, "coded weights")
-    coding = _coding(cursor.byte())
-    if coding is not CODINGS[GAPS]:
+    number = cursor.byte()
+    coding = _coding(number)
+    if number != GAPS:
         return CodeBytes(coding.name, None, None, 1, None, len(cursor.rest()))
     width, entries, gaps = cursor.byte(), cursor.varint(), cursor.varint()
     head = cursor.offset
@@ -93,17 +103,17 @@ def _coding(number: int) -> Coding:
     return CODINGS[number]
 
 
-def _least_of_gaps(codes: Codes, alphabet: int) -> int:
-    return cheapest_width(codes.reshape(-1), alphabet)[1]
+def _least_of_gaps(codes: Codes, codebook: Book) -> int:
+    return cheapest_width(codes.reshape(-1), codebook.size)[1]
 
 
-def _write_gaps(codes: Codes, alphabet: int) -> bytes:
+def _write_gaps(codes: Codes, codebook: Book) -> bytes:
     flat = codes.reshape(-1)
-    width, _ = cheapest_width(flat, alphabet)
+    width, _ = cheapest_width(flat, codebook.size)
     gaps, values = to_gaps(flat, width)
     words = huffman.pack(gaps, 1 << width)
     head = bytes([width]) + write_varint(gaps.size) + write_varint(len(words))
-    return head + words + huffman.pack(values, alphabet)
+    return head + words + huffman.pack(values, codebook.size)
 
 
 def _read_gaps(cursor: Cursor, shape: tuple[int, ...], alphabet: int) -> Codes:
@@ -131,20 +141,35 @@ def codes_of_gaps(
     return from_gaps(found, huffman.unpack(values, entries, alphabet), width, size)
 
 
-def _least_of_symbols(codes: Codes, alphabet: int) -> int:
-    return huffman.packed_bytes(huffman.symbol_counts(codes.reshape(-1), alphabet))
+def _least_of_symbols(codes: Codes, codebook: Book) -> int:
+    return huffman.packed_bytes(huffman.symbol_counts(codes.reshape(-1), codebook.size))
 
 
-def _write_symbols(codes: Codes, alphabet: int) -> bytes:
-    return huffman.pack(codes.reshape(-1), alphabet)
+def _write_symbols(codes: Codes, codebook: Book) -> bytes:
+    return huffman.pack(codes.reshape(-1), codebook.size)
 
 
 def _read_symbols(cursor: Cursor, shape: tuple[int, ...], alphabet: int) -> Codes:
     return huffman.unpack(cursor.rest(), int(np.prod(shape, dtype=np.int64)), alphabet)
 
 
-GAPS, SYMBOLS = range(2)
+def _write_context(codes: Codes, codebook: Book) -> bytes:
+    return pack_codes(codes, codebook.size, codebook)
+
+
+def _read_context(cursor: Cursor, shape: tuple[int, ...], alphabet: int) -> Codes:
+    return unpack_codes(cursor.rest(), shape, alphabet)
+
+
+def _least_of_context(codes: Codes, codebook: Book) -> int:
+    """It has no cheap bound; it is the smallest more often than not."""
+    del codes, codebook
+    return 0
+
+
+GAPS, SYMBOLS, CONTEXT = range(3)
 CODINGS: dict[int, Coding] = {
     GAPS: Coding("gaps", _least_of_gaps, _write_gaps, _read_gaps),
     SYMBOLS: Coding("symbols", _least_of_symbols, _write_symbols, _read_symbols),
+    CONTEXT: Coding("context", _least_of_context, _write_context, _read_context, MAX_ALPHABET),
 }

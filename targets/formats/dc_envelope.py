@@ -66,11 +66,16 @@ class Container:
 
     def decode(self) -> Iterator[tuple[str, NDArray[Any], Encoding | None]]:
         """(name, array, encoding) of each tensor in turn: one is decoded at a time."""
-        for record, payload in zip(self.records, self.payloads, strict=True):
-            try:
-                yield (record.name, *decode_tensor(record, payload))
-            except ContainerError as error:
-                raise amiss(self.source, error) from error
+        for place in range(len(self.records)):
+            yield self.tensor(place)
+
+    def tensor(self, place: int) -> tuple[str, NDArray[Any], Encoding | None]:
+        """(name, array, encoding) of the tensor of records[place]."""
+        record = self.records[place]
+        try:
+            return (record.name, *decode_tensor(record, self.payloads[place]))
+        except ContainerError as error:
+            raise amiss(self.source, error) from error
 
     def measure(self) -> Iterator[tuple[Record, TensorBytes]]:
         """What each tensor's bytes are spent on."""
@@ -122,7 +127,9 @@ def read_container(path: Path) -> Container:
 
 def read_state(path: Path) -> dict[str, NDArray[Any]]:
     """Every tensor of a container by name, decoded without torch."""
-    return {name: array for name, array, _ in read_container(path).decode()}
+    container = read_container(path)
+    # The encodings are let go at once: they take a quarter of a tensor.
+    return {r.name: container.tensor(place)[1] for place, r in enumerate(container.records)}
 
 
 def amiss(source: str, error: object) -> ContainerError:

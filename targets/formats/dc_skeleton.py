@@ -1,27 +1,31 @@
 """A graph skeleton: an .onnx file without the weights that the container holds anyway.
 
-With it a container becomes an .onnx by numpy and onnx alone, without torch and without the code
-of the net. The result is byte for byte the .onnx that the exporter writes, float32 or int8: a
-weight is known again by its values, not by the exporter's name for it.
+With it a container becomes an .onnx by numpy alone, without torch, onnx and the code of the net,
+one tensor at a time. The result is byte for byte the .onnx that the exporter writes, float32 or
+int8: a weight is known again by its values, not by the exporter's name for it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
-from compress.atomic import write_bytes
+from compress.atomic import atomic_path
 from compress.encoding import Encoded, Encoding
 from compress.errors import ContainerError, ExportError
 from targets.formats.dc_envelope import Container, amiss, read_container
+from targets.formats.dc_record import Record
+from targets.formats.onnx_wire import fill, holes
 
+if TYPE_CHECKING:
+    import onnx
+
+Shape = tuple[np.dtype[Any], tuple[int, ...]]
 Tensors = Iterable[tuple[str, NDArray[Any], Encoding | None]]
 # Stands in an initializer's raw_data for its values, and says which array they are. Nothing else
 # of the initializer is touched, so putting the values back gives the same bytes.
@@ -35,6 +39,9 @@ def skeleton(model: bytes, tensors: Tensors) -> bytes:
 
     Raises ExportError unless `filled` gives back the very bytes of `model`.
     """
+    import onnx
+    from onnx import numpy_helper
+
     known = list(tensors)
     references: dict[bytes, str] = {}
     for reference, array in _arrays(known):
@@ -51,49 +58,70 @@ def skeleton(model: bytes, tensors: Tensors) -> bytes:
 
 
 def filled(graph: bytes, tensors: Tensors) -> bytes:
-    """The .onnx of a skeleton and the container's tensors. Raises ContainerError for damage."""
-    try:
-        proto = onnx.load_from_string(graph)
-    except Exception as error:  # protobuf's DecodeError is not a public type
-        raise ContainerError(f"the graph is damaged ({error}); get the file again") from error
-    marked: dict[str, list[onnx.TensorProto]] = {}
-    for tensor in proto.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise ContainerError(f"the graph wants {tensor.name!r} from a file; none is allowed")
-        if tensor.raw_data.startswith(_MARK):
-            reference = tensor.raw_data.removeprefix(_MARK).decode(errors="replace")
-            marked.setdefault(reference, []).append(tensor)
-    for reference, array in _arrays(tensors):
-        for tensor in marked.pop(reference, ()):
-            whole = numpy_helper.from_array(array)
-            if (whole.data_type, *whole.dims) != (tensor.data_type, *tensor.dims):
-                raise ContainerError(
-                    f"the graph wants {tensor.name!r} of shape {tuple(tensor.dims)}, the container "
-                    f"has {reference!r} of {array.shape}; get the file again"
-                )
-            tensor.raw_data = whole.raw_data
-    if marked:
-        raise ContainerError(f"the graph wants {min(marked)!r}, which the container does not have")
-    return proto.SerializeToString(deterministic=True)
+    """The .onnx of a skeleton and tensors in memory. Raises ContainerError for damage."""
+    known = dict(_arrays(tensors))
+    shapes = {reference: (array.dtype, array.shape) for reference, array in known.items()}
+    return b"".join(_pieces(graph, shapes, known.__getitem__))
 
 
 def write_onnx(container: Path, path: Path) -> None:
-    """Write the .onnx of a container that carries its graph, without torch."""
+    """Write the .onnx of a container that carries its graph, without torch and without onnx.
+
+    One tensor is in memory at a time.
+    """
     opened = read_container(container)
-    write_bytes(path, onnx_bytes(opened))
+    try:
+        with atomic_path(path) as aside, aside.open("wb") as file:
+            file.writelines(_filled_from(opened))
+    except ContainerError as error:
+        raise amiss(opened.source, error) from error
 
 
-def onnx_bytes(container: Container) -> bytes:
-    """The .onnx file of a container that carries its graph. Raises ContainerError without one."""
+def _filled_from(container: Container) -> Iterator[bytes | memoryview]:
     if container.graph is None:
         raise ContainerError(
             f"{container.source} carries no graph; write it with "
             f"DeepCompressionExporter(graph=True), or load it with torch and export"
         )
-    try:
-        return filled(container.graph, container.decode())
-    except ContainerError as error:
-        raise amiss(container.source, error) from error
+    shapes: dict[str, Shape] = {}
+    places: dict[str, int] = {}
+    for place, record in enumerate(container.records):
+        for reference, shape in _references(record):
+            shapes[reference], places[reference] = shape, place
+
+    def find(reference: str) -> NDArray[Any]:
+        return dict(_arrays([container.tensor(places[reference])]))[reference]
+
+    return _pieces(container.graph, shapes, find)
+
+
+def _references(record: Record) -> Iterator[tuple[str, Shape]]:
+    """What `_arrays` gives of a tensor, before it is decoded."""
+    kinds = {"values": record.dtype}
+    if record.on_integers:
+        kinds["integers"] = np.dtype(np.int8)
+    for kind, dtype in kinds.items():
+        yield f"{kind}:{record.name}", (dtype, record.shape)
+        if len(record.shape) == 2:
+            yield f"{kind}.T:{record.name}", (dtype, record.shape[::-1])
+
+
+def _pieces(
+    graph: bytes, shapes: Mapping[str, Shape], find: Callable[[str], NDArray[Any]]
+) -> Iterator[bytes | memoryview]:
+    """The .onnx, piece by piece; what the graph wants is checked before the first."""
+    for hole in holes(graph, _MARK):
+        if hole.reference not in shapes:
+            raise ContainerError(
+                f"the graph wants {hole.reference!r}, which the container does not have"
+            )
+        dtype, shape = shapes[hole.reference]
+        if (dtype.newbyteorder("<"), shape) != (hole.dtype, hole.shape):
+            raise ContainerError(
+                f"the graph wants {hole.name!r} of shape {hole.shape}, the container has "
+                f"{hole.reference!r} of {shape}; get the file again"
+            )
+    return fill(graph, _MARK, lambda hole: find(hole.reference))
 
 
 def _arrays(tensors: Tensors) -> Iterator[tuple[str, NDArray[Any]]]:

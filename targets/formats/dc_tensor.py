@@ -39,6 +39,8 @@ from targets.formats.dc_record import (
 
 # Words have at most 15 bits, so a Huffman code has no more of them.
 _MAX_CODES = 1 << MAX_LENGTH
+# Codes of a mask: pruned and kept.
+_PLACES = np.array([0, 1], np.int8)
 _INT8 = np.dtype(np.int8)
 
 
@@ -61,12 +63,12 @@ def encode_tensor(
         ), payload
     if isinstance(encoding, Masked):
         kept = array[encoding.mask]
-        codes = write_codes(encoding.mask.astype(np.uint8), 2)
+        codes = write_codes(encoding.mask.astype(np.uint8), _PLACES)
         payload = write_varint(kept.size) + pack_array(kept) + codes
         return Record(name, MASKED, array.shape, len(payload)), payload
     entries = encoding.codebook.size
     values = pack_array(encoding.codebook) + pack_array(encoding.scale)
-    payload = write_varint(entries) + values + write_codes(encoding.indices, entries)
+    payload = write_varint(entries) + values + write_codes(encoding.indices, encoding.codebook)
     record = Record(
         name,
         ENCODED,

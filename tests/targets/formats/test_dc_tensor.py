@@ -182,7 +182,7 @@ def test_lies_inside_an_encoded_tensor() -> None:
     codes = (np.arange(60) % 5).astype(np.uint16)
     good = Encoded(codes, np.arange(5, dtype=np.float32), np.ones(1, np.float32))
     record, _ = encode_tensor("w", good.decode(), good)
-    coded = write_codes(codes, 5)
+    coded = write_codes(codes, good.codebook)
     whole = rewritten([0, 1, 2, 3, 4], [1], coded)
     assert decode_tensor(record, memoryview(whole))[0].tobytes() == good.decode().tobytes()
     nan, most = float("nan"), 3e38

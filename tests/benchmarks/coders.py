@@ -133,7 +133,7 @@ def nncodec_coder() -> Coder:
         decoder = deepCABAC.Decoder()
         decoder.setStream(data)
         decoder.initCtxModels(10)
-        decoder.decodeLayer(symbols, 0, 0, 0, 0, 0, 0, *hdsp_off(), 0, 0)
+        decoder.decodeLayer(symbols, 0, 0, 0, 0, *hdsp_off(), 0, 0)
         return symbols[0] + ALPHABET // 2
 
     return Coder(

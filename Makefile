@@ -17,7 +17,7 @@ PACKAGES := $(VENV)/packages-$(LOCK_KEY).stamp
 READY := $(VENV)/edgepress-$(LOCK_KEY)-$(PROJECT_KEY).stamp
 
 .DELETE_ON_ERROR:
-.PHONY: help env demo results test lint format bench lock clean
+.PHONY: help env demo results test lint format bench bench-coding lock clean
 
 help:
 	@echo 'make demo    train, compress, export and measure LeNet-5 on MNIST, into $(OUT)'
@@ -26,6 +26,7 @@ help:
 	@echo 'make lint    check format, style and types'
 	@echo 'make format  put the format right'
 	@echo 'make bench   time the files in $(OUT) again (making them first where there are none)'
+	@echo 'make bench-coding  k-means, coders and large nets against their peers (minutes)'
 	@echo 'make lock    resolve the newest allowed versions into requirements.lock'
 	@echo 'make clean   remove the environment, the outputs and the caches'
 
@@ -70,6 +71,10 @@ format: $(READY)
 bench: $(READY)
 	@test -f '$(OUT)/report.json' || $(MAKE) demo
 	$(VENV)/bin/edgepress bench '$(OUT)'/*.onnx '$(OUT)'/*.tflite
+
+bench-coding: $(READY)
+	for script in tests/benchmarks/[a-z]*.py; do \
+	  grep -q __main__ "$$script" || continue; echo "== $$script"; $(PY) "$$script" || exit 1; done
 
 # Needs no environment: it resolves afresh, so that nothing installed here sways the answer.
 lock:

@@ -5,7 +5,9 @@ The first byte says which way; the number of values and their type are the calle
     ZEROS, ONES  nothing more
     CONSTANT     one value for all
     RAW          the values, little-endian
-    INTEGERS     integers: their least, their spread, Huffman words of what lies above the least
+    INTEGERS     integers: their least, their spread (both varints, the first signed), and what
+                 lies above the least: the length of Huffman words and the words, or, where that is
+                 smaller, length 0 and as many bits for each as the spread has
     STEPS        integers: the first, then INTEGERS of the steps between neighbours; so a range or
                  a grid takes five bytes. Bytes (int8) step around the circle of 256
     GRID         float32 that are float32(step * k): the step, then k as INTEGERS
@@ -111,8 +113,12 @@ def _write_integers(values: NDArray[np.int64]) -> bytes | None:
     above = values - least
     if np.count_nonzero(np.bincount(above, minlength=1)) > 1 << MAX_LENGTH:
         return None
-    words = pack(above, most - least + 1) if most > least else b""
-    return write_signed(least) + write_varint(most - least) + _sized(words, most > least)
+    head = write_signed(least) + write_varint(most - least)
+    if most == least:
+        return head
+    words = pack(above, most - least + 1)
+    plain = pack_uints(above, (most - least).bit_length())
+    return head + min(write_varint(len(words)) + words, b"\0" + plain, key=len)
 
 
 def _read_integers(cursor: Cursor, count: int) -> NDArray[np.int64]:
@@ -121,7 +127,11 @@ def _read_integers(cursor: Cursor, count: int) -> NDArray[np.int64]:
         raise _damaged(f"integers that spread over {spread}, at most {MAX_ALPHABET - 1}")
     if spread == 0:
         return np.full(count, least, np.int64)
-    return unpack(cursor.take(cursor.varint()), count, spread + 1).astype(np.int64) + least
+    length, width = cursor.varint(), spread.bit_length()
+    if length:
+        return unpack(cursor.take(length), count, spread + 1).astype(np.int64) + least
+    plain = cursor.take((count * width + 7) // 8)
+    return unpack_uints(plain, width, count).astype(np.int64) + least
 
 
 def _write_steps(values: NDArray[np.int64]) -> bytes | None:

@@ -95,7 +95,7 @@ def _pieces(
                 yield part
                 continue
             yield _tag(_INITIALIZER) + part.head()
-            values = np.ascontiguousarray(find(part), part.dtype)
+            values = np.asarray(find(part), part.dtype, order="C")
             assert values.shape == part.shape
             yield values.reshape(-1).view(np.uint8).data
             yield part.after

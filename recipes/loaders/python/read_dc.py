@@ -267,7 +267,10 @@ def _integers(data: _Bytes, count: int) -> np.ndarray:
     least, spread = data.signed(), _bounded(data.varint(), (1 << 16) - 1)
     if spread == 0:
         return np.full(count, least, np.int64)
-    return _huffman(data.take(data.varint()), count, spread + 1).astype(np.int64) + least
+    length = data.varint()
+    if length == 0:  # as they are, in as many bits as the spread has
+        return _uints(data, spread.bit_length(), count).astype(np.int64) + least
+    return _huffman(data.take(length), count, spread + 1).astype(np.int64) + least
 
 
 def _steps(data: _Bytes, count: int) -> np.ndarray:

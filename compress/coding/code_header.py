@@ -24,7 +24,8 @@ from compress.errors import ContainerError
 
 STRENGTHS = 4
 _FLAT, _BLOCKS, _PLANES = range(3)
-_MOST_CONTEXTS = 1 << 9
+_MOST_CONTEXTS = 1 << 9  # of a side of their grid
+_MOST_COUNTS = 1 << 19  # contexts times codes: bounds the memory of a hostile stream
 _LEAST_STRENGTH = 1 << 8
 _MOST = 1 << 41  # of a limit
 _MOST_MEAN = 1 << 20
@@ -136,20 +137,22 @@ def _read_used(reader: BitReader, alphabet: int) -> NDArray[np.bool_]:
 
 def _read_layout(reader: BitReader, shape: tuple[int, ...], codes: int, negatives: int) -> Layout:
     kind = reader.read(2)
+    layout: Layout | None = None
     if kind == _FLAT:
-        return Flat()
-    if kind == _BLOCKS and shape:
+        layout = Flat()
+    elif kind == _BLOCKS and shape:
         mean = reader.read_gamma(_MOST_MEAN + 1) - 1
-        return Blocks(codes, negatives, mean, _read_limits(reader))
-    if kind == _PLANES and len(shape) > 2 and math.prod(shape[2:]) <= MAX_PLACES:
+        layout = Blocks(codes, negatives, mean, _read_limits(reader))
+    elif kind == _PLANES and len(shape) > 2 and math.prod(shape[2:]) <= MAX_PLACES:
         places = tuple(_read_place(reader, near) for near in near_places(shape))
         shifts, spreads = _read_limits(reader), _read_limits(reader)
         layout = Planes(codes, negatives, places, shifts, spreads)
-        if math.prod(layout.grid) <= _MOST_CONTEXTS:
-            return layout
-    raise ContainerError(
-        f"coded stream is damaged: layout {kind} for a tensor of shape {shape}; get the file again"
-    )
+    if layout is None or math.prod(layout.grid) * codes > _MOST_COUNTS:
+        raise ContainerError(
+            f"coded stream is damaged: layout {kind} of {codes} codes for a tensor of shape "
+            f"{shape}; get the file again"
+        )
+    return layout
 
 
 def _read_place(reader: BitReader, near: tuple[int, ...]) -> Place:

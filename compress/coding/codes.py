@@ -26,7 +26,8 @@ limits: gamma(1 + number), then gamma(difference to the limit before, 0 for the 
 signed x: gamma(1 + 2 * |x|) for x >= 0, gamma(2 * |x|) below. One code alone has no bits after
 `used codes`. The codes that occur, and code 0 in any case, are numbered anew: 0, those below zero
 rising, those above zero rising. Those numbers are coded, in the layout's steps; the frequencies
-are made anew at `model.updates`, counted over all steps.
+are made anew at `model.updates`, counted over all steps. A reader refuses more than 2**19
+contexts times codes, and more than 2**14 codes in a lane.
 """
 
 from __future__ import annotations

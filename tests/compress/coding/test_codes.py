@@ -367,6 +367,17 @@ def bits(*fields: tuple[int, int] | int) -> bytes:
     return writer.to_bytes()
 
 
+def test_more_counts_than_allowed_are_refused() -> None:
+    """512 contexts of 4096 codes would take a hundred megabytes."""
+    limits = bits((1, 1), (0, 1), 3, (0, 4), (0, 4), (1, 2), (1, 2), 9, 512, *[1] * 511)
+    tracemalloc.start()
+    with pytest.raises(ContainerError, match="layout 1 of 4096 codes"):
+        unpack_codes(limits + bytes(100_000), (300, 300), 4096)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4_000_000
+
+
 HEAD = ((1, 1), (0, 1), 3, (0, 4), (0, 4), (1, 2))
 
 
@@ -380,6 +391,7 @@ HEAD = ((1, 1), (0, 1), 3, (0, 4), (0, 4), (1, 2))
         (bits(*HEAD, (3, 2)), "layout 3"),
         (bits(*HEAD, (2, 2)), "layout 2"),  # Planes for a matrix
         (bits(*HEAD, (1, 2), (1 << 20) + 2), "above"),  # a mean magnitude
+        (bits(*HEAD, (1, 2), 9, 513), "above 512"),  # more limits than allowed
         (bits(*HEAD, (0, 2), 101), "above 100"),  # more lanes than codes
         (bits(*HEAD, (0, 2), 1) + bytes(3), "no 1 lanes"),
         (bits(*HEAD, (0, 2), 1) + bytes(5), "no 1 lanes"),

@@ -115,6 +115,6 @@ def test_transfer_learns_the_new_classes_only_in_the_classifier() -> None:
     trainer(model, Tuning(1, 1e-2, 0, None))
     before = net.network.state()
     changed = {
-        n for n, t in model.state_dict().items() if not torch.equal(t, torch.from_numpy(before[n]))
+        n for n, t in model.state_dict().items() if not torch.equal(t, torch.tensor(before[n]))
     }
     assert changed == {"fc.weight", "fc.bias"}

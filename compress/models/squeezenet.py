@@ -84,11 +84,11 @@ def squeezenet1_0(classes: int = 1000, in_channels: int = 3) -> nn.Module:
 
 
 def squeezenet1_1(classes: int = 1000, small: bool = False, in_channels: int = 3) -> nn.Module:
-    """SqueezeNet 1.1, newly initialised; `small`: the form for 28 to 32 pixels, 22.2 M MACs.
+    """SqueezeNet 1.1, newly initialised; `small`: the form for 28 to 32 pixels, 23.5 M MACs.
 
-    The small form keeps the stride of the first convolution, pads it and leaves the first pool
-    out: 16 x 16, 8 x 8, 4 x 4. It has batch norm before each ReLU, in `features.1.0`,
-    `features.3.squeeze_activation.0`, ...; convolutions keep their names.
+    The small form's first convolution has stride 1 and is padded, so that it sees all pixels; the
+    pools stay: 32 x 32, 16 x 16, 8 x 8, 4 x 4. It has batch norm before each ReLU, in
+    `features.1.0`, `features.3.squeeze_activation.0`, ...; convolutions keep their names.
     """
     check_sizes(classes, in_channels)
     check_flag("small", small)
@@ -125,9 +125,9 @@ def _features_1_0(in_channels: int) -> nn.Sequential:
 
 def _features_1_1(small: bool, in_channels: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(in_channels, 64, 3, stride=2, padding=1 if small else 0),
+        nn.Conv2d(in_channels, 64, 3, stride=1 if small else 2, padding=1 if small else 0),
         _activation(64, small),
-        nn.Identity() if small else _pool(),
+        _pool(),
         Fire((64, 16, 64), small),
         Fire((128, 16, 64), small),
         _pool(),

@@ -35,7 +35,7 @@ NETS = {
     "lenet5": (lenet5_spec(), 431_080, 2_293_000),
     "squeezenet1_0": (squeezenet1_0_spec(), 1_248_424, 818_924_576),
     "squeezenet1_1": (squeezenet1_1_spec(), 1_235_496, 349_151_936),
-    "squeezenet1_1 small": (squeezenet1_1_spec(small=True), 733_514, 22_183_936),
+    "squeezenet1_1 small": (squeezenet1_1_spec(small=True), 733_514, 23_511_040),
     "mobilenet_v1": (mobilenet_v1_spec(), 4_231_976, 568_740_352),
     "mobilenet_v1 x0.75 small": (mobilenet_v1_spec(width=0.75, small=True), 1_824_250, 24_960_000),
     "mobilenet_v2": (mobilenet_v2_spec(), 3_504_872, 300_774_272),

@@ -34,6 +34,8 @@ SCHEMA_1 = {
     *("provenance", "noisy", "evaluated_sha256", "baseline_bytes", "ratio"),
 }
 
+CONTAINER = Path(__file__).parent.parent / "golden" / "sparse_lenet.v2.dc"
+
 
 def artifact_of(path: Path, digest: str, kind: str = "onnx") -> Artifact:
     spec = (TensorSpec("x", (1, 1, 8, 8)),)
@@ -218,7 +220,7 @@ def built(tmp_path: Path) -> Report:
     final = replace(final, history=(Step("PruneMagnitude", "PruneMagnitude()", 1.5, ("fc1",)),))
     net, container = tmp_path / "net.onnx", tmp_path / "net.dc"
     net.write_bytes(b"n" * 1000)
-    container.write_bytes(b"c" * 100)
+    container.write_bytes(CONTAINER.read_bytes())
     base = tmp_path / "base.onnx"
     base.write_bytes(b"b" * 4000)
     entries = [

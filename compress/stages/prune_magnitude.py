@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from compress.candidate import Candidate, Skipped
 from compress.encoding import Encoded, Encoding, Masked
 from compress.errors import RangeError
-from compress.ranking import smallest_magnitude
 from compress.network import LayerInfo
+from compress.ranking import smallest_magnitude
 from compress.stage import StageResult
 from compress.stages.layers import check_pairs, check_patterns, choose, numbers, settings_by_layer
 from compress.task import Task

@@ -105,6 +105,8 @@ def test_killed_in_the_middle_of_writes_and_resumed(whole: Path, tmp_path: Path)
 
 
 def test_control_c_says_one_line_and_leaves_nothing_half(tmp_path: Path) -> None:
+    # Else the recipe ignores Control-C where the tests themselves run in a shell's background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = tmp_path / "stopped"
     process = start("run", DIGITS, "--smoke", "--out", folder, DIGITS_EPOCHS="100000")
     deadline = time.monotonic() + 120

@@ -6,9 +6,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Protocol
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DIGITS = Path(__file__).with_name("digits_recipe.py")
+
+
+class Running(Protocol):
+    """What a Popen has."""
+
+    @property
+    def returncode(self) -> int: ...
+
+    def communicate(self, *, timeout: float) -> tuple[str, str]: ...
 
 
 def start(*arguments: object, **variables: str) -> subprocess.Popen[str]:
@@ -24,7 +34,7 @@ def start(*arguments: object, **variables: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+def finish(process: Running) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) once it has ended."""
     out, err = process.communicate(timeout=240)
     return process.returncode, out, err

@@ -1,13 +1,11 @@
-"""What test_distributed launches as two processes: trains small nets and writes what came out.
+"""What test_distributed starts as two processes: trains small nets and writes what came out.
 
-usage: torchrun --nproc-per-node N tests/recipes/launched.py FOLDER; each process writes
-INDEX-CASE.safetensors into FOLDER.
+Each process writes INDEX-CASE.safetensors into the folder that is its argument.
 """
 
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +76,8 @@ def keep_first(path: Path, model: Any, optimizing: Any, done: int) -> None:
         shutil.copy(path, path.with_suffix(".first"))
 
 
-def main(folder: Path) -> None:
+def main(arguments: list[str]) -> None:
+    folder = Path(arguments[0])
     torch.set_num_threads(1)
     training.keep = keep_first
     index = Team.join("cpu").share.index
@@ -88,7 +87,3 @@ def main(folder: Path) -> None:
     # Only the first process reads what was kept; all must go on from it, across Adam's end.
     resumed = trained("all", folder / "all.first")
     save_file(resumed, folder / f"{index}-resumed.safetensors")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from safetensors.numpy import load_file
 from compress.errors import MissingExtraError, OutputError, RangeError, RecipeError
 from compress.spec import Preprocess
 from compress.task import Tuning
+from recipes.cli import main
 from recipes.toolbox.batches import Share
 from recipes.toolbox.distributed import Team, is_first, processes
 from recipes.toolbox.folder import Identity, open_folder
@@ -25,7 +28,8 @@ from recipes.toolbox.training import Trainer, _Training
 from targets.report import read_report
 from tests.digits import digits_task
 from tests.recipes import launched
-from tests.recipes.commands import DIGITS, ROOT
+from tests.recipes.commands import DIGITS, ROOT, finish
+from tests.recipes.forked import Forked
 
 pytest.importorskip("accelerate")
 LAUNCHED = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}
@@ -47,12 +51,23 @@ def torchrun(*arguments: object, **variables: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+def two_forks(
+    main: Callable[[list[str]], int | None], *arguments: object
+) -> list[tuple[int, str, str]]:
+    """What torchrun starts, but forked: each one's (exit code, stdout, stderr)."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = str(held.getsockname()[1])
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    started = [Forked(main, *arguments, **place, **rank) for rank in ranks]
+    return [finish(process) for process in started]
+
+
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes have made of each case."""
     folder = tmp_path_factory.mktemp("two")
-    status, out, err = torchrun(ROOT / "tests" / "recipes" / "launched.py", folder)
-    assert (status, out, err) == (0, "", "")
+    assert two_forks(launched.main, folder) == [(0, "", "")] * 2
     return folder
 
 
@@ -114,8 +129,8 @@ def test_a_recipe_runs_in_two_processes_and_resumes(tmp_path: Path) -> None:
     assert rows == files
     assert len(rows) == 3
     assert not list(tmp_path.glob("edgepress-*")), "the others leave nothing behind"
-    status, out, err = torchrun(*command, "--resume", TMPDIR=str(tmp_path))
-    assert status == 0, err
+    for status, _, err in two_forks(main, *command[2:], "--resume"):
+        assert status == 0, err
     again = {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in rows}
     assert again == files
     alone = Identity("digits_recipe", 0, True, 1)

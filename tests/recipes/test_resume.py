@@ -13,10 +13,12 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from recipes.cli import main
 from targets.formats import deep_compression
 from targets.report import read_report
 from tests.nets import digits_residual_spec
-from tests.recipes.commands import DIGITS, edgepress, finish, start
+from tests.recipes.commands import DIGITS, edgepress, finish
+from tests.recipes.forked import Forked
 
 KILLED = -signal.SIGKILL
 
@@ -74,8 +76,8 @@ def test_a_run_leaves_files_and_a_report_of_them(whole: Path) -> None:
 
 
 def test_same_seed_same_bytes_other_seed_other_bytes(whole: Path, tmp_path: Path) -> None:
-    again = start("run", DIGITS, "--smoke", "--out", tmp_path / "again")
-    other = start("run", DIGITS, "--smoke", "--out", tmp_path / "other", "--seed", 1)
+    again = Forked(main, "run", DIGITS, "--smoke", "--out", tmp_path / "again")
+    other = Forked(main, "run", DIGITS, "--smoke", "--out", tmp_path / "other", "--seed", 1)
     assert finish(again)[0] == 0
     assert finish(other)[0] == 0
     assert products(tmp_path / "again") == products(whole)
@@ -87,7 +89,7 @@ def test_killed_in_the_middle_of_writes_and_resumed(whole: Path, tmp_path: Path)
     folder = tmp_path / "killed"
     arguments = ("run", DIGITS, "--smoke", "--out", folder, "--resume")
     for place in ("epoch", "stage", "delivery"):
-        status, _, err = edgepress(*arguments, DIGITS_DIE=place)
+        status, _, err = finish(Forked(main, *arguments, DIGITS_DIE=place))
         assert status == KILLED, err
         assert len(list(folder.rglob(".*-part"))) == 1, place
         assert_whole(folder)
@@ -96,7 +98,7 @@ def test_killed_in_the_middle_of_writes_and_resumed(whole: Path, tmp_path: Path)
             assert torch.load(state, weights_only=True)["epoch"] == 1
     kept = {p: p.stat().st_mtime_ns for p in (folder / "steps").glob("*.safetensors")}
     assert len(kept) == 6
-    status, _, err = edgepress(*arguments)
+    status, _, err = finish(Forked(main, *arguments))
     assert (status, err) == (0, "")
     assert products(folder) == products(whole)
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
@@ -105,10 +107,8 @@ def test_killed_in_the_middle_of_writes_and_resumed(whole: Path, tmp_path: Path)
 
 
 def test_control_c_says_one_line_and_leaves_nothing_half(tmp_path: Path) -> None:
-    # Else the recipe ignores Control-C where the tests themselves run in a shell's background.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = tmp_path / "stopped"
-    process = start("run", DIGITS, "--smoke", "--out", folder, DIGITS_EPOCHS="100000")
+    process = Forked(main, "run", DIGITS, "--smoke", "--out", folder, DIGITS_EPOCHS="100000")
     deadline = time.monotonic() + 120
     while not list(folder.rglob("*.progress")):
         assert process.poll() is None

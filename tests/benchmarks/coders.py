@@ -1,12 +1,11 @@
 """The coders against peers: bytes against Shannon's bound, symbols a second.
 
-    python tests/benchmarks/coders.py [--weights FILE.safetensors] [--symbols N]
+    python tests/benchmarks/coders.py [--weights FILE] [--symbols N]
 
 One thread; coders take turns, and times are CPU seconds (the least of three), which other work on
 the machine disturbs less. Peers (zstandard, constriction, bitarray, nncodec) are used where they
-are installed and named where not. --weights codes a net's convolutions instead: magnitude-pruned
-and clustered, or rounded to per-channel integers, and prints bytes alone; its Shannon bound is
-each tensor's order-0 entropy, without any table.
+are installed and named where not. --weights (a .safetensors file, or a .pth file where torch is
+installed) codes a net's weights instead, and prints bytes alone: net_weights.py.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +27,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # from a checkout, installed
 
 from compress.coding import compiled, huffman  # noqa: E402
 from compress.coding.codes import pack_codes, unpack_codes  # noqa: E402
-from compress.kmeans import cluster  # noqa: E402
+from tests.benchmarks.net_weights import (  # noqa: E402
+    cabac,
+    compare_weights,
+    entropy_bytes,
+    hdsp_off,
+)
 
 ROUNDS = 3
 ALPHABET = 64
@@ -143,26 +147,6 @@ def nncodec_coder() -> Coder:
     )
 
 
-def hdsp_off() -> tuple[Any, ...]:
-    from nncodec.nnc_core.hdsp.hdsp_tool import (  # pyright: ignore[reportMissingImports]
-        HDSP_OPTS_OFF,
-    )
-
-    return HDSP_OPTS_OFF()
-
-
-def cabac(ranks: np.ndarray, scan: int, unary: int) -> Any:
-    """DeepCABAC's payload of signed ranks, (rows, ...), int32."""
-    from nncodec.extensions import deepCABAC  # pyright: ignore[reportMissingImports]
-
-    encoder = deepCABAC.Encoder()
-    encoder.initCtxModels(unary, 1)
-    skipped = np.zeros(len(ranks), np.int32)
-    ranks = np.ascontiguousarray(ranks)
-    encoder.encodeLayer(ranks, 0, scan, 0, 0, 0, skipped, *hdsp_off(), 0, 0)
-    return encoder.finish()
-
-
 CODERS: dict[str, Callable[[], Coder]] = {
     "huffman": huffman_coder,
     "huffman, arrays": lambda: by_arrays(huffman_coder()),
@@ -173,12 +157,6 @@ CODERS: dict[str, Callable[[], Coder]] = {
     "bitarray, canonical": bitarray_coder,
     "nncodec, DeepCABAC": nncodec_coder,
 }
-
-
-def entropy_bytes(symbols: np.ndarray) -> float:
-    shares = np.bincount(symbols.reshape(-1)) / symbols.size
-    shares = shares[shares > 0]
-    return float(-(shares * np.log2(shares)).sum()) * symbols.size / 8
 
 
 def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -217,74 +195,6 @@ def compare(count: int) -> None:
     for name, (encoded, decoded, ratio) in found.items():
         speeds = f"{1e-6 / min(encoded):.0f} | {1e-6 / min(decoded):.0f}"
         print(f"| {name} | {ratio:.4f} | {speeds} |")
-
-
-def clustered(weights: np.ndarray, bits: int, sparsity: float) -> tuple[np.ndarray, np.ndarray]:
-    """(codes, codebook): the smallest weights pruned, the others' optimal centroids."""
-    sizes = np.abs(weights)
-    kept = sizes > np.quantile(sizes, sparsity)
-    clusters = cluster(weights[kept], min((1 << bits) - 1, int(kept.sum())))
-    codes = np.zeros(weights.shape, np.uint16)
-    codes[kept] = clusters.assignments + 1
-    return codes, np.concatenate([[0], clusters.centroids])
-
-
-def rounded(weights: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """(codes, codebook): integers, a scale for each output channel."""
-    most = (1 << bits - 1) - 1
-    scale = np.abs(weights).reshape(len(weights), -1).max(axis=1) / most + 1e-12
-    grid = np.rint(weights / scale.reshape(-1, *[1] * (weights.ndim - 1))).astype(np.int64)
-    codes = np.where(grid < 0, grid + most + 1, np.where(grid > 0, grid + most, 0))
-    return codes.astype(np.uint16), np.r_[0, -most:0, 1 : most + 1]
-
-
-WAYS: dict[str, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
-    "6 bits, 33 % zeros": lambda weights: clustered(weights, 6, 0.33),
-    "5 bits, 67 % zeros": lambda weights: clustered(weights, 5, 0.67),
-    "4 bits, 67 % zeros": lambda weights: clustered(weights, 4, 0.67),
-    "int8 by channel": lambda weights: rounded(weights, 8),
-    "int5 by channel": lambda weights: rounded(weights, 5),
-}
-
-
-def best_cabac(codes: np.ndarray, codebook: np.ndarray) -> int:
-    """The least of DeepCABAC's scan orders and unary lengths."""
-    below = int((codebook < 0).sum())
-    signed = codes.astype(np.int32)
-    ranks = np.where(signed == 0, 0, np.where(signed <= below, signed - below - 1, signed - below))
-    ranks = ranks.astype(np.int32)
-    return min(len(cabac(ranks, scan, unary)) for scan in (0, 1, 2) for unary in (10, 16))
-
-
-def tensors(path: Path) -> Iterator[np.ndarray]:
-    from safetensors.numpy import load_file
-
-    for _, array in sorted(load_file(path).items()):
-        if array.ndim == 4:
-            yield array.astype(np.float32)
-
-
-def compare_weights(path: Path) -> None:
-    try:
-        hdsp_off()
-        peer = best_cabac
-    except ImportError:
-        print("nncodec: not installed")
-        peer = None
-    print("| weights | Shannon | huffman | codes | DeepCABAC | codes of DeepCABAC |")
-    print("|---|---|---|---|---|---|")
-    for way, make in WAYS.items():
-        sizes = np.zeros(4)
-        for weights in tensors(path):
-            codes, codebook = make(weights)
-            data = pack_codes(codes, codebook.size, codebook)
-            assert np.array_equal(unpack_codes(data, codes.shape, codebook.size), codes)
-            words = len(huffman.pack(codes.reshape(-1), codebook.size))
-            other = peer(codes, codebook) if peer else 0
-            sizes += [entropy_bytes(codes), words, len(data), other]
-        cells = " | ".join(f"{size:,.0f}" for size in sizes)
-        ratio = f"{sizes[2] / sizes[3]:.4f}" if sizes[3] else ""
-        print(f"| {way} | {cells} | {ratio} |")
 
 
 def main() -> None:

@@ -17,6 +17,8 @@ from compress.coding import loops
 
 # Below this the arrays are done before the compiled code is loaded.
 _WORTH = 1 << 16
+# The loops that call `swapped`.
+_SWAPPING = {"huffman_decode", "planes_decode"}
 _started: set[str] = set()
 
 
@@ -45,11 +47,18 @@ def _numba() -> Any | None:
 
 
 @functools.cache
+def _compiled_swapped() -> Callable[..., Any]:
+    numba = _numba()
+    assert numba is not None
+    return numba.njit(loops.swapped)
+
+
+@functools.cache
 def _compiled(name: str) -> Callable[..., Any]:
     numba, function = _numba(), getattr(loops, name)
     assert numba is not None
-    if name == "huffman_decode":  # which calls it: compiled code sees compiled functions only
-        loops.swapped = numba.njit(loops.swapped)
+    if name in _SWAPPING:  # compiled code sees compiled functions only
+        loops.swapped = _compiled_swapped()
     try:
         return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # numba finds no folder to write to

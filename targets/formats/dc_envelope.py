@@ -91,13 +91,14 @@ def write_container(
     about: Mapping[str, Any],
     tensors: Mapping[str, tuple[NDArray[Any], Encoding | None]],
     graph: bytes | None = None,
+    quick: bool = False,
 ) -> None:
     """Write `path` whole or not at all; equal arguments give equal bytes.
 
-    about: with the candidate's whole `digest`. Raises ExportError for what `read_container` would
-    refuse.
+    about: with the candidate's whole `digest`. quick: to decode, rather than small. Raises
+    ExportError for what `read_container` would refuse.
     """
-    coded = [encode_tensor(name, *tensors[name]) for name in sorted(tensors)]
+    coded = [encode_tensor(name, *tensors[name], quick) for name in sorted(tensors)]
     records = [record for record, _ in coded]
     elements = sum(record.size for record in records)
     if len(coded) > MAX_TENSORS or elements > MAX_ELEMENTS:

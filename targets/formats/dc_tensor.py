@@ -52,9 +52,12 @@ class TensorBytes(NamedTuple):
 
 
 def encode_tensor(
-    name: str, array: NDArray[Any], encoding: Encoding | None
+    name: str, array: NDArray[Any], encoding: Encoding | None, quick: bool = False
 ) -> tuple[Record, bytes]:
-    """The record and the payload of one tensor. Raises ExportError for what has no form here."""
+    """The record and the payload of one tensor, `quick` to decode or as small as it can be.
+
+    Raises ExportError for what has no form here.
+    """
     _check_writable(name, array, encoding)
     if encoding is None:
         payload = pack_array(array.reshape(-1))
@@ -63,12 +66,13 @@ def encode_tensor(
         ), payload
     if isinstance(encoding, Masked):
         kept = array[encoding.mask]
-        codes = write_codes(encoding.mask.astype(np.uint8), _PLACES)
+        codes = write_codes(encoding.mask.astype(np.uint8), _PLACES, quick)
         payload = write_varint(kept.size) + pack_array(kept) + codes
         return Record(name, MASKED, array.shape, len(payload)), payload
     entries = encoding.codebook.size
     values = pack_array(encoding.codebook) + pack_array(encoding.scale)
-    payload = write_varint(entries) + values + write_codes(encoding.indices, encoding.codebook)
+    codes = write_codes(encoding.indices, encoding.codebook, quick)
+    payload = write_varint(entries) + values + codes
     record = Record(
         name,
         ENCODED,

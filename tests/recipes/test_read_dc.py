@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from compress.encoding import Encoded, Encoding, Masked, int8_codebook
 from recipes.loaders.python import read_dc as alone
 from recipes.loaders.python.read_dc import ContainerError, read_dc
-from targets.formats.dc_codes import CODINGS
+from targets.formats.dc_codes import CODINGS, QUICK
 from targets.formats.dc_envelope import read_container, read_state, write_container
 from targets.formats.dc_head import DICTIONARY
 from tests.containers import parts, put, sealed
@@ -84,8 +84,9 @@ def every_kind(seed: int, rows: int, kept: float) -> dict[str, Tensor]:
 @pytest.mark.parametrize("rows", [1, 3, 400])
 def test_every_kind_of_tensor(rows: int, kept: float, tmp_path: Path) -> None:
     path = tmp_path / "all.dc"
-    write_container(path, ABOUT, every_kind(rows, rows, kept))
-    assert_same(path)
+    for quick in (False, True):
+        write_container(path, ABOUT, every_kind(rows, rows, kept), quick=quick)
+        assert_same(path)
 
 
 @pytest.mark.parametrize("number", CODINGS)
@@ -93,7 +94,7 @@ def test_every_coding(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for other in set(CODINGS) - {number}:
         monkeypatch.delitem(CODINGS, other)
     path = tmp_path / "one.dc"
-    write_container(path, ABOUT, every_kind(0, 300, 0.2))
+    write_container(path, ABOUT, every_kind(0, 300, 0.2), quick=number in QUICK)
     codings = {m.codes.coding for _, m in read_container(path).measure() if m.codes}
     assert codings == {CODINGS[number].name}
     assert_same(path)

@@ -270,7 +270,7 @@ def _integers(data: _Bytes, count: int) -> np.ndarray:
     length = data.varint()
     if length == 0:  # as they are, in as many bits as the spread has
         return _uints(data, spread.bit_length(), count).astype(np.int64) + least
-    return _huffman(data.take(length), count, spread + 1).astype(np.int64) + least
+    return _huffman(data.take(length), count, spread + 1, _in_lanes).astype(np.int64) + least
 
 
 def _steps(data: _Bytes, count: int) -> np.ndarray:
@@ -288,7 +288,9 @@ def _split(data: _Bytes, count: int) -> np.ndarray:
     words = data.take(data.varint()) if spread else b""
     width = 23 - spare
     tails = _uints(data, width + (signs == 2), count)
-    bits = least + (_huffman(words, count, spread + 1).astype(np.uint32) if spread else 0)
+    bits = least + (
+        _huffman(words, count, spread + 1, _in_lanes).astype(np.uint32) if spread else 0
+    )
     minus = tails >> width if signs == 2 else np.full(count, signs, np.uint32)
     mantissas = (tails & ((1 << width) - 1)) << spare
     return (minus << 31 | bits << 23 | mantissas).astype(np.uint32).view(np.float32)
@@ -311,20 +313,20 @@ def _uints(data: bytes | _Bytes | memoryview, width: int, count: int) -> np.ndar
 def _codes(data: _Bytes, shape: tuple[int, ...], alphabet: int) -> np.ndarray:
     """The codes of all weights, flat, each below `alphabet`; they end with the tensor."""
     coding, size = data.take(1)[0], math.prod(shape)
-    if coding == 0:
-        return _gaps(data, size, alphabet)
-    if coding == 1:  # one Huffman word a weight
-        return _huffman(data.left, size, alphabet)
+    if coding in (0, 3):
+        return _gaps(data, size, alphabet, _in_lanes if coding == 0 else _in_planes)
+    if coding in (1, 4):  # one Huffman word a weight
+        return _huffman(data.left, size, alphabet, _in_lanes if coding == 1 else _in_planes)
     if coding == 2:
         return _context(data, shape, alphabet)
     raise ContainerError(f"weights coded in way {coding}")
 
 
-def _gaps(data: _Bytes, size: int, alphabet: int) -> np.ndarray:
+def _gaps(data: _Bytes, size: int, alphabet: int, words: Words) -> np.ndarray:
     """Zeros before each non-zero code, and the codes; a gap too long has filler zeros in it."""
     width, entries = _bounded(data.take(1)[0], 8), _bounded(data.varint(), size)
-    gaps = _huffman(data.take(data.varint()), entries, 1 << width)
-    values = _huffman(data.left, entries, alphabet)
+    gaps = _huffman(data.take(data.varint()), entries, 1 << width, words)
+    values = _huffman(data.left, entries, alphabet, words)
     if int(gaps.sum(dtype=np.int64)) + entries > size:
         raise ContainerError(f"a weight beyond the {size} that there are")
     codes = np.zeros(size, values.dtype)
@@ -336,10 +338,13 @@ def _gaps(data: _Bytes, size: int, alphabet: int) -> np.ndarray:
     return codes
 
 
-# -- canonical Huffman words, at most 15 bits, in interleaved lanes ---------------------------
+# -- canonical Huffman words, at most 15 bits, in interleaved lanes or in planes --------------
+
+# Reads so many symbols from words; given the symbols that have one and its bits, words rising.
+Words = Callable[[_Bytes, int, np.ndarray, np.ndarray], np.ndarray]
 
 
-def _huffman(data: bytes | memoryview, count: int, alphabet: int) -> np.ndarray:
+def _huffman(data: bytes | memoryview, count: int, alphabet: int, read: Words) -> np.ndarray:
     """`count` symbols below `alphabet`: the lengths of their words, then the words."""
     kind = np.uint8 if alphabet <= 256 else np.uint16
     if count == 0:
@@ -352,14 +357,9 @@ def _huffman(data: bytes | memoryview, count: int, alphabet: int) -> np.ndarray:
         return np.full(count, used[0], kind)
     if count * int(lengths[used].min()) > 8 * len(words.left):
         raise ContainerError(f"cut off: {count} words in {len(words.left)} bytes")
-    # Words of a length are consecutive numbers in the order of the symbols, shorter words first:
-    # so a table of all bit patterns of the longest word is made of one stretch for each symbol.
+    # Words of a length are consecutive numbers in the order of the symbols, shorter words first.
     order = np.argsort(lengths, kind="stable")[alphabet - used.size :]
-    longest = int(lengths.max())
-    spans = 1 << (longest - lengths[order].astype(np.int64))
-    symbol_of = np.repeat(order.astype(kind), spans)
-    width_of = np.repeat(lengths[order].astype(np.int64), spans)
-    return _lanes(words, count, longest, (symbol_of, width_of))
+    return read(words, count, order.astype(kind), lengths[order].astype(np.int64))
 
 
 def _word_lengths(data: memoryview, alphabet: int) -> tuple[np.ndarray, _Bytes]:
@@ -388,9 +388,7 @@ def _word_lengths(data: memoryview, alphabet: int) -> tuple[np.ndarray, _Bytes]:
     return lengths, bits.rest()
 
 
-def _lanes(
-    words: _Bytes, count: int, longest: int, tables: tuple[np.ndarray, np.ndarray]
-) -> np.ndarray:
+def _in_lanes(words: _Bytes, count: int, order: np.ndarray, widths: np.ndarray) -> np.ndarray:
     """Lane j of n has the words of symbols j, j + n, j + 2 n, ...; n = ceil(count / 4096). All
     lanes are one bit stream, one after the other; with more than one, the bits that each takes
     come first: the least of them, a byte b, then what the others have more, in b bits each."""
@@ -401,9 +399,12 @@ def _lanes(
         starts[1:] = np.cumsum(_uints(words, width, lanes - 1).astype(np.int64) + least)
     if starts[-1] > 8 * len(words.left):
         raise ContainerError("lanes beyond the end")
+    # A table of all bit patterns of the longest word is made of one stretch for each symbol.
+    longest = int(widths[-1])
+    symbol_of = np.repeat(order, 1 << (longest - widths))
+    width_of = np.repeat(widths, 1 << (longest - widths))
     slack = (count // lanes + 1) * longest // 8 + 8
     raw = np.concatenate([np.frombuffer(words.left, np.uint8), np.zeros(slack, np.uint8)])
-    symbol_of, width_of = tables
     symbols = np.empty(count, symbol_of.dtype)
     at = starts.copy()
     for low in range(0, count, lanes):
@@ -415,6 +416,35 @@ def _lanes(
         symbols[low : low + now.size] = symbol_of[word]
         now += width_of[word]
     if not np.array_equal(at[:-1], starts[1:]) or (at[-1] + 7) // 8 != len(words.left):
+        raise ContainerError("words do not end where they should")
+    return symbols
+
+
+def _in_planes(words: _Bytes, count: int, order: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Blocks of 65536 symbols. Of each the first bits of all words, as many as the shortest have;
+    then, of the words that are longer, the bits up to the next length; and so on, all in one bit
+    stream. Words that end at a length are the numbers below a limit; the rest goes on above it."""
+    raw = np.frombuffer(words.left, np.uint8)
+    symbols = np.empty(count, order.dtype)
+    at = 0
+    for low in range(0, count, 1 << 16):
+        places = np.arange(low, min(low + (1 << 16), count))
+        word = np.zeros(places.size, np.uint16)
+        before = 0
+        for width in np.unique(widths):
+            size = int(width) - before
+            part = raw[at >> 3 : (at + places.size * size + 7) >> 3]
+            bits = np.unpackbits(part)[at & 7 :][: places.size * size].reshape(-1, size)
+            if len(bits) < places.size:
+                raise ContainerError("cut off: words end before the symbols do")
+            for column in range(size):
+                word = word << np.uint16(1) | bits[:, column]
+            ends = order[widths == width]
+            now = word < ends.size
+            symbols[places[now]] = ends[word[now]]
+            places, word = places[~now], word[~now] - np.uint16(ends.size)
+            at, before = at + len(bits) * size, int(width)
+    if (at + 7) // 8 != raw.size:
         raise ContainerError("words do not end where they should")
     return symbols
 

@@ -15,6 +15,7 @@ from compress.errors import ContainerError, RangeError
 
 _MAX_WIDTH = 32
 _BLOCK = 1 << 16
+_AHEAD_BYTES = 64
 _VARINT_BYTES = 9  # 63 bits: every length and offset of a file fits
 
 
@@ -147,33 +148,54 @@ class BitReader:
     def __init__(self, data: bytes | memoryview) -> None:
         self._data = data
         self._position = 0
+        # Read ahead: the bits up to `_loaded`, of which those before `_position` count no more.
+        self._ahead = 0
+        self._loaded = 0
 
     def read(self, width: int) -> int:
         end = self._position + width
-        if end > 8 * len(self._data):
-            raise ContainerError(
-                f"bit stream is cut off: {end} bits needed, {8 * len(self._data)} found; "
-                "get the file again"
-            )
-        stop = (end + 7) // 8
-        value = int.from_bytes(self._data[self._position // 8 : stop], "big")
+        if end > self._loaded:
+            self._load(end)
         self._position = end
-        return value >> (8 * stop - end) & ((1 << width) - 1)
+        return self._ahead >> (self._loaded - end) & ((1 << width) - 1)
+
+    def read_zeros(self, most: int) -> int:
+        """Pass over zero bits up to the next one bit, at most `most`; how many."""
+        passed = 0
+        while passed < most:
+            if self._position == self._loaded:
+                self._load(self._position + 1)
+            left = self._loaded - self._position
+            zeros = left - (self._ahead & ((1 << left) - 1)).bit_length()
+            taken = min(zeros, most - passed)
+            self._position += taken
+            passed += taken
+            if zeros < left:
+                break
+        return passed
 
     def read_gamma(self, limit: int) -> int:
         """An integer of 1 to `limit` in Elias's gamma code; ContainerError if greater."""
-        zeros = 0
-        while not self.read(1):
-            zeros += 1
-            if zeros >= limit.bit_length():
-                break
-        else:
-            value = 1 << zeros | self.read(zeros)
+        zeros = self.read_zeros(limit.bit_length())
+        if zeros < limit.bit_length():
+            value = self.read(zeros + 1)
             if value <= limit:
                 return value
         raise ContainerError(
             f"bit stream is damaged: a number above {limit}, the allowed limit; get the file again"
         )
+
+    def _load(self, end: int) -> None:
+        """Have the bits up to `end` at least."""
+        if end > 8 * len(self._data):
+            raise ContainerError(
+                f"bit stream is cut off: {end} bits needed, {8 * len(self._data)} found; "
+                "get the file again"
+            )
+        first = self._position // 8
+        ahead = self._data[first : max(first + _AHEAD_BYTES, (end + 7) // 8)]
+        self._ahead = int.from_bytes(ahead, "big")
+        self._loaded = 8 * (first + len(ahead))
 
     def end(self) -> int:
         """Pass over the zero bits up to the next byte; its offset."""

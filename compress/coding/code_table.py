@@ -23,6 +23,7 @@ from compress.coding.package_merge import MAX_LENGTH
 from compress.errors import ContainerError
 
 _FULL = 1 << MAX_LENGTH
+_TOO_MANY = "more words than their lengths leave room for"
 
 
 def lengths_problem(lengths: NDArray[np.uint8]) -> str | None:
@@ -36,7 +37,7 @@ def lengths_problem(lengths: NDArray[np.uint8]) -> str | None:
     used = lengths[lengths > 0].astype(np.int64)
     share = int((_FULL >> used).sum())
     if share > _FULL:
-        return "more words than their lengths leave room for"
+        return _TOO_MANY
     if share < _FULL and used.size and not (used.size == 1 and used[0] == 1):
         return "bit patterns that are no word"
     return None
@@ -68,21 +69,25 @@ def read_table(data: bytes | memoryview, alphabet: int) -> tuple[NDArray[np.uint
             raise _damaged(f"symbol {symbol} of an alphabet of {alphabet}")
         lengths[symbol] = 1
         return lengths, reader.end()
-    length, symbol, share = _first_guess(alphabet), 0, 0
-    while share < _FULL:
+    length, symbol, room = _first_guess(alphabet), 0, _FULL
+    while room > 0:
+        # As long as the one before: many in one go, but no more than there is room for.
+        alike = reader.read_zeros(room * (1 << length) // _FULL)
+        symbol, room = _place(lengths, symbol, length, alike), room - alike * (_FULL >> length)
+        if room == 0:
+            break
+        if not reader.read(1):
+            raise _damaged(_TOO_MANY)
         if reader.read(1):
-            if reader.read(1):
-                symbol += reader.read_gamma(alphabet)
-            else:
-                sign = -1 if reader.read(1) else 1
-                length += sign * reader.read_gamma(MAX_LENGTH)
-                if not 1 <= length <= MAX_LENGTH:
-                    raise _damaged(f"a word of {length} bits, allowed are 1 to {MAX_LENGTH}")
-                symbol, share = _place(lengths, symbol, length), share + (_FULL >> length)
-        else:
-            symbol, share = _place(lengths, symbol, length), share + (_FULL >> length)
-    if share > _FULL:
-        raise _damaged("more words than their lengths leave room for")
+            symbol += reader.read_gamma(alphabet)
+            continue
+        sign = -1 if reader.read(1) else 1
+        length += sign * reader.read_gamma(MAX_LENGTH)
+        if not 1 <= length <= MAX_LENGTH:
+            raise _damaged(f"a word of {length} bits, allowed are 1 to {MAX_LENGTH}")
+        symbol, room = _place(lengths, symbol, length, 1), room - (_FULL >> length)
+    if room < 0:
+        raise _damaged(_TOO_MANY)
     return lengths, reader.end()
 
 
@@ -108,11 +113,11 @@ def _written(lengths: NDArray[np.uint8]) -> BitWriter:
     return writer
 
 
-def _place(lengths: NDArray[np.uint8], symbol: int, length: int) -> int:
-    if symbol >= lengths.size:
+def _place(lengths: NDArray[np.uint8], symbol: int, length: int, number: int) -> int:
+    if number and symbol + number > lengths.size:
         raise _damaged(f"words for more than the {lengths.size} symbols of the alphabet")
-    lengths[symbol] = length
-    return symbol + 1
+    lengths[symbol : symbol + number] = length
+    return symbol + number
 
 
 def _first_guess(alphabet: int) -> int:

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from compress.compensation import Factors, Floats, as_groups, compensated
 from compress.encoding import Encoded, IndexArray, index_dtype
-from compress.rate_levels import RateModel, cheapest, even_step
+from compress.rate_levels import Codes, Rates, cheapest, even_step
+from compress.rate_models import RateModel
 
-# Levels on each side of zero, at the finest.
-_MOST = 16_000
 _PASSES = 3
 # Of a bias, at the finest: float32 counts as far.
 _FINE = 1 << 23
@@ -67,9 +66,11 @@ def coded(
     """
     groups = sensitivity.outputs.shape[0]
     wide = as_groups(weight, groups)
-    grid = _even(wide, sensitivity, tradeoff) if known is None else _of(known, wide.shape)
-    places = _places(wide, grid, as_groups(zeros, groups) != 0, sensitivity, tradeoff)
-    found = places.reshape(weight.shape)
+    if known is None:
+        grid = _even(wide, sensitivity, tradeoff)
+    else:
+        grid = _kept(wide, _of(known, wide.shape), sensitivity, tradeoff)
+    found = _places(wide, grid, zeros, sensitivity, tradeoff)
     return _even_encoding(found, grid) if known is None else _again(found, grid, known)
 
 
@@ -87,18 +88,13 @@ def rounded_bias(
 
 def used_bytes(encoded: Encoded, model: RateModel) -> float:
     """Bytes of the codes by the rate model, of the codebook and of the scales."""
-    counts = np.bincount(encoded.indices.reshape(-1), minlength=encoded.codebook.size)
-    plain = encoded.codebook.nbytes + encoded.scale.nbytes
-    return model.size_bytes(counts.astype(np.int64)) + plain
+    return model.size_bytes(encoded) + encoded.codebook.nbytes + encoded.scale.nbytes
 
 
 def _even(wide: Floats, sensitivity: Sensitivity, tradeoff: Tradeoff) -> _Grid:
-    largest = float(np.abs(wide).max(initial=0))
     # Half the sum is the divergence (moments.py).
-    step = even_step(tradeoff.price, sensitivity.mean() / 2, largest, _MOST)
-    # One level more than the largest weight needs: compensation may ask for it.
-    reach = round(largest / step) + 1
-    return _Grid(np.arange(-reach, reach + 1, dtype=np.float64), np.full((1, 1, 1), step))
+    step, low, high = tradeoff.model.grid(wide, sensitivity.mean() / 2, tradeoff.price)
+    return _Grid(np.arange(low, high + 1, dtype=np.float64), np.full((1, 1, 1), step))
 
 
 def _of(known: Encoded, shape: tuple[int, ...]) -> _Grid:
@@ -109,34 +105,49 @@ def _of(known: Encoded, shape: tuple[int, ...]) -> _Grid:
     return _Grid(levels, scale.reshape(shape))
 
 
+def _kept(wide: Floats, grid: _Grid, sensitivity: Sensitivity, tradeoff: Tradeoff) -> _Grid:
+    """The levels of `grid` that the rate model keeps."""
+    scale = np.broadcast_to(grid.scale, wide.shape)
+    inputs = sensitivity.factors.scales.mean(axis=1)[:, None, None]
+    worth = inputs * sensitivity.outputs[:, :, None] / 2 * scale**2
+    values = wide / np.where(scale == 0, 1.0, scale)
+    levels = tradeoff.model.kept(values, worth, grid.levels, tradeoff.price)
+    return replace(grid, levels=levels)
+
+
 def _places(
     wide: Floats,
     grid: _Grid,
     zeros: NDArray[np.bool_],
     sensitivity: Sensitivity,
     tradeoff: Tradeoff,
-) -> NDArray[np.intp]:
-    """(g, m, n) places in grid.levels. Bits are those of the pass before; the first has none."""
+) -> Codes:
+    """Places in grid.levels, of the shape of `zeros`. Bits are those of the pass before.
+
+    The first pass has none.
+    """
     every = np.arange(len(wide))
-    scale = np.broadcast_to(grid.scale, wide.shape)
+    scale, pruned = np.broadcast_to(grid.scale, wide.shape), zeros.reshape(wide.shape)
     price = tradeoff.price * tradeoff.rate
     none = int(np.abs(grid.levels).argmin())
-    bits = np.zeros(grid.levels.size)
     places = np.zeros(wide.shape, np.intp)
+    rates = Rates(np.zeros((1, grid.levels.size)), np.zeros(wide.shape, np.uint16))
 
     def choose(wanted: Floats, importance: Floats, column: NDArray[np.intp]) -> Floats:
-        unit = scale[every, :, column]
+        unit, contexts = scale[every, :, column], rates.contexts[every, :, column]
         safe = np.where(unit == 0, 1.0, unit)
-        found = cheapest(wanted / safe, importance / 2 * unit**2, grid.levels, bits)
-        found = np.where(zeros[every, :, column], none, found)
+        worth = importance / 2 * unit**2
+        found = cheapest(wanted / safe, worth, grid.levels, rates.bits, contexts)
+        found = np.where(pruned[every, :, column], none, found)
         places[every, :, column] = found
         return grid.levels[found] * unit
 
-    for _ in range(_PASSES if price > 0 else 1):
+    for number in range(_PASSES if price > 0 else 1):
+        if number:
+            seen = tradeoff.model.rates(places.reshape(zeros.shape), grid.levels)
+            rates = Rates(price * seen.bits, seen.contexts.reshape(wide.shape))
         compensated(wide, sensitivity.factors, sensitivity.outputs, choose)
-        counts = np.bincount(places.reshape(-1), minlength=grid.levels.size)
-        bits = price * tradeoff.model.bits(counts.astype(np.int64), grid.levels)
-    return places
+    return places.reshape(zeros.shape)
 
 
 def _even_encoding(places: NDArray[np.intp], grid: _Grid) -> Encoded:

@@ -25,7 +25,7 @@ from compress.errors import RangeError
 from compress.moments import Moments, layer_moments
 from compress.network import LayerInfo
 from compress.rate_coding import Sensitivity, Tradeoff, coded, rounded_bias, used_bytes
-from compress.rate_levels import MODELS, RateModel
+from compress.rate_models import MODELS, RateModel
 from compress.stage import StageResult
 from compress.stages.layers import check_patterns, choose
 from compress.task import Batch, Task
@@ -50,10 +50,12 @@ class ShareByRate:
     then only judges. coded_bytes: the most bytes of codes by the rate model, codebooks and scales,
     of the layers worked on.
     rate: how much of the price the choice of a level sees, in [0, 1]; the grid's step sees all.
-    model: what says how many bits a level takes; see rate_levels.
+    model: the coder that says how many bits a level takes (rate_models.py). "order0", "huffman" and
+    "context" share the grids; "packed" chooses the number of levels, for a packed .onnx.
 
     Float weights get an even grid for each layer (an integer codebook and one scale). Weights that
-    are encoded already keep codebook and scale and get new codes. Zeros stay zeros. The mean of
+    are encoded already keep codebook and scale and get new codes ("packed": on fewer of the levels,
+    where that saves a bit). Zeros stay zeros. The mean of
     each output is kept by its bias, where the layer has one, which lies on an even grid then.
     """
 
@@ -61,7 +63,7 @@ class ShareByRate:
     divergence: float | None = None
     coded_bytes: int | None = None
     rate: float = 0.0
-    model: Literal["order0"] = "order0"
+    model: Literal["order0", "huffman", "context", "packed"] = "order0"
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
     changes: ClassVar[Literal["structure", "values"]] = "values"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,12 +14,13 @@ from compress.divergence import Divergence
 from compress.encoding import Encoded
 from compress.errors import RangeError, TaskError
 from compress.rate_coding import used_bytes
-from compress.rate_levels import Order0
+from compress.rate_models import MODELS, Order0, RateModel
 from compress.stages.fold_batchnorm import FoldBatchNorm
 from compress.stages.prune_magnitude import PruneMagnitude
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.stages.share_by_rate import ShareByRate
 from compress.stages.share_weights import ShareWeights
+from targets.formats.onnx_packed import OnnxPackedExporter
 from tests.digits import calibration, digits, trained
 from tests.nets import digits_branch_spec, digits_residual_spec
 
@@ -33,9 +36,9 @@ TASK = trained(digits_residual_spec).task
 BASE = folded()
 
 
-def bytes_of(candidate: Candidate) -> float:
+def bytes_of(candidate: Candidate, model: RateModel | None = None) -> float:
     found = [e for e in candidate.encodings.values() if isinstance(e, Encoded)]
-    return sum(used_bytes(e, Order0()) for e in found)
+    return sum(used_bytes(e, model or Order0()) for e in found)
 
 
 def divergence(candidate: Candidate, base: Candidate = BASE) -> float:
@@ -133,10 +136,40 @@ def test_the_mean_of_each_output_stays() -> None:
     assert moved.max() < 0.1  # what the bias's own grid leaves
 
 
-def test_bytes_are_kept_and_used() -> None:
+@pytest.mark.parametrize("model", ["order0", "huffman", "packed"])
+def test_bytes_are_kept_and_used(model: Literal["order0", "huffman", "packed"]) -> None:
     limit = 4000
-    done = ShareByRate(coded_bytes=limit)(BASE, TASK).candidate
-    assert 0.9 * limit < bytes_of(done) <= limit
+    done = ShareByRate(coded_bytes=limit, model=model)(BASE, TASK).candidate
+    assert 0.9 * limit < bytes_of(done, MODELS[model]) <= limit
+
+
+def test_bytes_of_the_container_are_kept_and_used() -> None:
+    limit = 300
+    stage = ShareByRate(coded_bytes=limit, model="context", include=("fc",))
+    assert 0.9 * limit < bytes_of(stage(BASE, TASK).candidate, MODELS["context"]) <= limit
+
+
+@pytest.mark.parametrize("model", ["huffman", "context"])
+def test_each_entropy_coder_saves_bytes_of_its_own(model: Literal["huffman", "context"]) -> None:
+    before = ShareWeights(5)(BASE, TASK).candidate
+    plain = ShareByRate(3e-7)(before, TASK).candidate
+    wise = ShareByRate(3e-7, rate=1.0, model=model)(before, TASK).candidate
+    assert bytes_of(wise, MODELS[model]) < 0.98 * bytes_of(plain, MODELS[model])
+
+
+@pytest.mark.parametrize("start", [BASE, ShareWeights(5)(BASE, TASK).candidate])
+def test_a_packed_onnx_is_smaller_where_levels_are_chosen_for_it(
+    start: Candidate, tmp_path: Path
+) -> None:
+    """At the same divergence of the answers."""
+    stages = ShareByRate(divergence=0.01), ShareByRate(divergence=0.01, model="packed")
+    done = [stage(start, TASK).candidate for stage in stages]
+    sizes = [OnnxPackedExporter()(c, tmp_path / "x.packed.onnx").size_bytes for c in done]
+    assert sizes[1] < 0.9 * sizes[0]
+    for encoding in done[1].encodings.values():
+        assert isinstance(encoding, Encoded)
+        used = np.unique(encoding.indices).size
+        assert used <= 32
 
 
 def test_divergence_is_kept_on_pictures_that_only_judge() -> None:

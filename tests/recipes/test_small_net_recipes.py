@@ -14,12 +14,13 @@ from compress.models.shufflenet_v2 import shufflenet_v2_spec
 from recipes.toolbox.cifar import WEIGHTS, baseline
 from recipes.toolbox.job import Job
 
-RECIPES = ("squeezenet_deep_compression", "mobilenet_v2_int8", "shufflenet_v2_int8")
+RECIPES = ("cifar10_deep_compression", "mobilenet_v2_int8", "shufflenet_v2_int8")
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_without_pictures_they_say_what_they_need(name: str, tmp_path: Path) -> None:
     job = Job(name, tmp_path)
+    job.give(net="squeezenet")
     with pytest.raises(DataError, match=r"needs data: add --data DIR, .*train\.npz") as caught:
         importlib.import_module(f"recipes.{name}").main(job)
     assert "\n" not in str(caught.value)

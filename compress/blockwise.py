@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.coding import compiled
+
 Entry = TypeVar("Entry", bound=np.generic)
 _BLOCK = 1 << 16
 
@@ -19,6 +21,11 @@ def look_up(table: NDArray[Entry], indices: NDArray[np.integer[Any]]) -> NDArray
     """
     found = np.empty(indices.shape, table.dtype)
     flat, into = indices.reshape(-1), found.reshape(-1)
+    if indices.dtype == np.uint8 and compiled.loaded():
+        whole = np.zeros(max(256, table.size), table.dtype)  # inside it, whatever the indices are
+        whole[: table.size] = table
+        compiled.kernel("look_up")(whole, flat, into)
+        return found
     for start in range(0, flat.size, _BLOCK):
         block = slice(start, start + _BLOCK)
         # "clip" never clips here; it spares a copy of the output that "raise" makes.

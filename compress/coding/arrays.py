@@ -42,8 +42,11 @@ _LARGEST_INT = 1 << 61
 Array = NDArray[Any]
 
 
-def pack_array(values: Array) -> bytes:
-    """One axis of float32, float16, float64, int8, int32 or int64; equal arrays, equal bytes."""
+def pack_array(values: Array, quick: bool = False) -> bytes:
+    """One axis of float32, float16, float64, int8, int32 or int64; equal arrays, equal bytes.
+
+    quick: to read, and so without SPLIT.
+    """
     little = values.astype(values.dtype.newbyteorder("<"), copy=False)
     ways: list[bytes] = [bytes([RAW]) + little.tobytes()]
     if values.size == 0:
@@ -53,7 +56,7 @@ def pack_array(values: Array) -> bytes:
     if values.dtype.kind == "i":
         ways += _integer_ways(_circle(values))
     elif values.dtype == np.float32:
-        ways += _float_ways(little)
+        ways += _float_ways(little, quick)
     return min(ways, key=len)
 
 
@@ -155,8 +158,9 @@ def _sized(data: bytes, there: bool) -> bytes:
 # -- float32 ----------------------------------------------------------------------------------
 
 
-def _float_ways(values: NDArray[np.float32]) -> Iterator[bytes]:
-    yield bytes([SPLIT]) + _write_split(values)
+def _float_ways(values: NDArray[np.float32], quick: bool) -> Iterator[bytes]:
+    if not quick:
+        yield bytes([SPLIT]) + _write_split(values)
     found = _grid(values)
     if found is not None:
         step, multiples = found

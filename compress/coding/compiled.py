@@ -32,6 +32,11 @@ def worth_it(count: int) -> bool:
     return _numba() is not None
 
 
+def loaded() -> bool:
+    """Whether a compiled loop was used before, so that another costs no waiting for numba."""
+    return bool(_started)
+
+
 def kernel(name: str) -> Callable[..., Any]:
     """The compiled form of the function `name` of loops.py. Only where `worth_it`."""
     _started.add(name)

@@ -9,6 +9,7 @@ the least in b bits, padded to a byte.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,6 +32,7 @@ Symbols: TypeAlias = NDArray[np.uint8 | np.uint16]
 # stream of 4-bit symbols.
 _LANE_SYMBOLS = 4096
 _ENCODE_BLOCK = 1 << 17
+_FEW = 256  # symbols that are read before a compiled loop is called
 _WINDOW_BITS = 57  # of a 64-bit read at a whole byte, at least these are left to decode
 
 
@@ -91,6 +93,9 @@ def read_lanes(body: bytes | memoryview, lengths: NDArray[np.uint8], count: int)
     """
     starts, offset = _read_directory(body, lengths, count)
     symbols: Symbols = np.empty(count, np.uint8 if lengths.size <= 256 else np.uint16)
+    if starts.size == 1 and (count < _FEW or not compiled.worth_it(count)):
+        check_padding(body, _decode_one(body, lengths, symbols))
+        return symbols
     ends = _decode_lanes(body[offset:], starts, lengths, symbols)
     if not np.array_equal(ends[:-1], starts[1:]):
         raise ContainerError(
@@ -117,8 +122,6 @@ def _write_directory(sizes: NDArray[np.int64]) -> bytes:
 
 def _read_sizes(body: bytes | memoryview, lanes: int, limit: int) -> tuple[NDArray[np.int64], int]:
     """(bits of each lane but the last, byte after the directory)."""
-    if lanes == 1:
-        return np.zeros(0, np.int64), 0
     least, offset = read_varint(body, 0)
     width = body[offset] if offset < len(body) else 255
     if width > 16 or least > limit:
@@ -142,6 +145,10 @@ def _read_directory(
             f"coded stream is cut off: {count} symbols take at least {count * shortest} bits, "
             f"found {8 * len(body)}; get the file again"
         )
+    if lanes == 1:
+        if 8 * len(body) > count * longest + 7:
+            raise _unfit(len(body), count, (shortest, longest))
+        return np.zeros(1, np.int64), 0
     sizes, offset = _read_sizes(body, lanes, (rows + 1) * longest)
     sizes = np.append(sizes, 0)
     starts = np.cumsum(sizes) - sizes
@@ -151,11 +158,35 @@ def _read_directory(
     room = symbols * longest
     room[-1] += 7  # padding
     if np.any(sizes < symbols * shortest) or np.any(sizes > room):
-        raise ContainerError(
-            f"coded stream is damaged: {len(body) - offset} bytes of code words and lanes do not "
-            f"fit {count} symbols of {shortest} to {longest} bits; get the file again"
-        )
+        raise _unfit(len(body) - offset, count, (shortest, longest))
     return starts, offset
+
+
+def _unfit(size: int, count: int, bits: tuple[int, int]) -> ContainerError:
+    return ContainerError(
+        f"coded stream is damaged: {size} bytes of code words and lanes do not fit {count} "
+        f"symbols of {bits[0]} to {bits[1]} bits; get the file again"
+    )
+
+
+def _decode_one(body: bytes | memoryview, lengths: NDArray[np.uint8], symbols: Symbols) -> int:
+    """A lane alone, one word after the other: arrays of one element cost more than numbers."""
+    order, widths = canonical_order(lengths)
+    longest = int(widths[-1])
+    ends = np.cumsum(1 << (longest - widths)).tolist()
+    words = list(zip(order.tolist(), widths.tolist(), strict=True))
+    padded = bytes(body) + bytes(8)
+    mask, position = (1 << longest) - 1, 0
+    found: list[int] = []
+    for _ in range(symbols.size):
+        byte = position >> 3
+        window = int.from_bytes(padded[byte : byte + 3], "big")
+        pattern = window >> (24 - longest - (position & 7)) & mask
+        symbol, width = words[bisect_right(ends, pattern)]
+        found.append(symbol)
+        position += width
+    symbols[:] = found
+    return position
 
 
 def _decode_lanes(

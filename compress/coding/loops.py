@@ -245,6 +245,23 @@ def planes_decode(
     return position
 
 
+def gaps_decode(gaps: NDArray[Any], values: NDArray[Any], codes: NDArray[Any]) -> None:
+    """Put values into `codes`, each so many places after the one before (gaps.py).
+
+    That the last one is inside has been checked.
+    """
+    place = -1
+    for index in range(gaps.size):
+        place += np.int64(gaps[index]) + 1
+        codes[place] = values[index]
+
+
+def look_up(table: NDArray[Any], indices: NDArray[Any], found: NDArray[Any]) -> None:
+    """found[i] = table[indices[i]]; the table has an entry for all that the indices' type holds."""
+    for index in range(indices.size):
+        found[index] = table[indices[index]]
+
+
 def swapped(number: np.uint64) -> np.uint64:
     """The bytes in the other order; one instruction when compiled."""
     mask8, mask16 = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)

@@ -20,7 +20,7 @@ from compress.encoding import Encoded, Encoding
 from compress.errors import ContainerError, ExportError
 from targets.formats.dc_envelope import Container, amiss, read_container
 from targets.formats.dc_record import Record
-from targets.formats.onnx_wire import fill, holes
+from targets.formats.onnx_wire import Holed
 
 if TYPE_CHECKING:
     import onnx
@@ -62,6 +62,18 @@ def filled(graph: bytes, tensors: Tensors) -> bytes:
     known = dict(_arrays(tensors))
     shapes = {reference: (array.dtype, array.shape) for reference, array in known.items()}
     return b"".join(_pieces(graph, shapes, known.__getitem__))
+
+
+def onnx_bytes(container: Path) -> bytes:
+    """The .onnx of a container that carries its graph, for a session without a file in between.
+
+    As `write_onnx`, but for the memory: the model twice.
+    """
+    opened = read_container(container)
+    try:
+        return b"".join(_filled_from(opened))
+    except ContainerError as error:
+        raise amiss(opened.source, error) from error
 
 
 def write_onnx(container: Path, path: Path) -> None:
@@ -110,7 +122,8 @@ def _pieces(
     graph: bytes, shapes: Mapping[str, Shape], find: Callable[[str], NDArray[Any]]
 ) -> Iterator[bytes | memoryview]:
     """The .onnx, piece by piece; what the graph wants is checked before the first."""
-    for hole in holes(graph, _MARK):
+    model = Holed(graph, _MARK)
+    for hole in model.holes:
         if hole.reference not in shapes:
             raise ContainerError(
                 f"the graph wants {hole.reference!r}, which the container does not have"
@@ -121,7 +134,7 @@ def _pieces(
                 f"the graph wants {hole.name!r} of shape {hole.shape}, the container has "
                 f"{hole.reference!r} of {shape}; get the file again"
             )
-    return fill(graph, _MARK, lambda hole: find(hole.reference))
+    return model.fill(lambda hole: find(hole.reference))
 
 
 def _arrays(tensors: Tensors) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -70,7 +70,7 @@ def encode_tensor(
         payload = write_varint(kept.size) + pack_array(kept) + codes
         return Record(name, MASKED, array.shape, len(payload)), payload
     entries = encoding.codebook.size
-    values = pack_array(encoding.codebook) + pack_array(encoding.scale)
+    values = pack_array(encoding.codebook, quick) + pack_array(encoding.scale)
     codes = write_codes(encoding.indices, encoding.codebook, quick)
     payload = write_varint(entries) + values + codes
     record = Record(

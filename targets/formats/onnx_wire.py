@@ -66,20 +66,23 @@ class _Field:
 Find = Callable[[Hole], NDArray[np.generic]]
 
 
-def fill(model: bytes, mark: bytes, find: Find) -> Iterator[bytes | memoryview]:
-    """The pieces of `model` with the values that `find` gives for its holes, in their order.
+class Holed:
+    """A model with holes in it, taken apart once. Raises ContainerError for damage.
 
-    Everything but the values is checked before the first piece comes; ContainerError for damage.
+    holes: the initializers whose raw_data begins with `mark`.
     """
-    tops = list(_fields(memoryview(model)))
-    parts = [_parted(field, mark) if field.number == _GRAPH else None for field in tops]
-    return _pieces(tops, parts, find)
 
+    def __init__(self, model: bytes, mark: bytes) -> None:
+        self._tops = list(_fields(memoryview(model)))
+        self._parts = [
+            _parted(field, mark) if field.number == _GRAPH else None for field in self._tops
+        ]
+        inside = [part for parts in self._parts if parts is not None for part in parts]
+        self.holes = [part for part in inside if isinstance(part, Hole)]
 
-def holes(model: bytes, mark: bytes) -> list[Hole]:
-    """The initializers of `model` that are marked."""
-    graphs = [f for f in _fields(memoryview(model)) if f.number == _GRAPH]
-    return [part for field in graphs for part in _parted(field, mark) if isinstance(part, Hole)]
+    def fill(self, find: Find) -> Iterator[bytes | memoryview]:
+        """The pieces of the model, with the values that `find` gives for its holes in turn."""
+        return _pieces(self._tops, self._parts, find)
 
 
 def _pieces(

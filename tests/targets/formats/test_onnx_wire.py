@@ -14,7 +14,7 @@ from compress.encoding import Masked
 from compress.errors import ContainerError
 from targets.formats.dc_envelope import write_container
 from targets.formats.dc_skeleton import skeleton, write_onnx
-from targets.formats.onnx_wire import fill, holes
+from targets.formats.onnx_wire import Holed
 
 MARK = b"mark:"
 
@@ -39,16 +39,16 @@ def test_the_bytes_are_onnxs_own(kind: str, shape: tuple[int, ...]) -> None:
     marked.CopyFrom(whole)
     marked.graph.initializer[0].raw_data = MARK + b"here"
     graph = marked.SerializeToString(deterministic=True)
-    (hole,) = holes(graph, MARK)
+    (hole,) = Holed(graph, MARK).holes
     assert (hole.name, hole.reference, hole.shape) == ("w", "here", shape)
     assert hole.dtype == np.dtype(kind)
-    written = b"".join(fill(graph, MARK, lambda _: values))
+    written = b"".join(Holed(graph, MARK).fill(lambda _: values))
     assert written == whole.SerializeToString(deterministic=True)
 
 
 def test_a_graph_without_holes_stays() -> None:
     graph = model(numpy_helper.from_array(np.ones(5, np.float32), "w")).SerializeToString()
-    assert b"".join(fill(graph, MARK, lambda _: np.zeros(0))) == graph
+    assert b"".join(Holed(graph, MARK).fill(lambda _: np.zeros(0))) == graph
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_graph_without_holes_stays() -> None:
 def test_initializers_that_cannot_be(fields: dict[str, object], message: str) -> None:
     marked = TensorProto(name="w", raw_data=MARK, **fields)  # type: ignore[arg-type]
     with pytest.raises(ContainerError, match=message):
-        holes(model(marked).SerializeToString(), MARK)
+        Holed(model(marked).SerializeToString(), MARK)
 
 
 def test_every_truncation_and_flipped_byte() -> None:
@@ -73,7 +73,7 @@ def test_every_truncation_and_flipped_byte() -> None:
         flipped = graph[:place] + bytes([graph[place] ^ 0x3F]) + graph[place + 1 :]
         for data in (graph[:place], flipped):
             try:
-                holes(data, MARK)
+                Holed(data, MARK)
             except ContainerError as error:
                 refused += "\n" not in str(error)
     assert refused > len(graph)

@@ -36,13 +36,14 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Written:
-    key: str
     content: bytes
     places: Mapping[str, _Place]
 
 
-# The last net by format: a command works on one net, and a file's worth of memory is enough.
-_last: dict[str, _Written] = {}
+# A command works on one net, and a file's worth of memory by format is enough.
+KEPT_BY_FORM = 1
+# The last nets by format and structure, the oldest first.
+_last: dict[tuple[str, str], _Written] = {}
 
 
 def reweighed(candidate: Candidate, form: str, convert: Callable[[], bytes]) -> bytes:
@@ -51,15 +52,23 @@ def reweighed(candidate: Candidate, form: str, convert: Callable[[], bytes]) -> 
     `form`: the format and every option that `convert` depends on.
     """
     parameters = candidate.network.parameters()
-    key = _structure(candidate)
-    known = _last.get(form)
-    if known is not None and known.key == key and _differ(parameters):
+    key = form, _structure(candidate)
+    known = _last.get(key)
+    if known is not None and _differ(parameters):
         return _filled(known, parameters)
     content = convert()
     places = _places(content, parameters)
     if places is not None:
-        _last[form] = _Written(key, content, places)
+        _keep(key, _Written(content, places))
     return content
+
+
+def _keep(key: tuple[str, str], written: _Written) -> None:
+    _last.pop(key, None)
+    _last[key] = written
+    of_form = [other for other in _last if other[0] == key[0]]
+    for other in of_form[:-KEPT_BY_FORM]:
+        del _last[other]
 
 
 def _structure(candidate: Candidate) -> str:

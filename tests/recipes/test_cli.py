@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from recipes import cli
 from recipes.commands.run import recipe_names
 from recipes.toolbox.folder import MARK
 from targets.report import write_report
-from tests.recipes.commands import ROOT, edgepress
+from tests.forked import Forked
+from tests.recipes.commands import ROOT, edgepress, finish
 from tests.reports import make_report, make_row, write_onnx
 
 HEAVY = ("numpy", "torch", "onnx", "onnxruntime", "sklearn", "scipy", "litert_torch", "tqdm")
@@ -142,7 +144,7 @@ def test_a_recipe_finds_modules_beside_it_and_its_own_net(tmp_path: Path) -> Non
         "def main(job):\n    print(beside_it.WORD, ModelSpec('with_a_net:net').build())\n"
         "    job.finished = True\n"
     )
-    status, out, err = edgepress("run", path, "--out", tmp_path / "out")
+    status, out, err = finish(Forked(cli.main, "run", path, "--out", tmp_path / "out"))
     assert (status, err) == (0, "")
     assert "found Linear(in_features=3" in out
 
@@ -232,31 +234,28 @@ def test_wrong_shape_names_the_tensor_and_both_shapes(
     assert "(300, 784)" in said
 
 
-BLOCKED = """
-import sys
-from importlib.abc import MetaPathFinder
 class Blocker(MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "litert_torch":
-            raise ModuleNotFoundError(f"No module named {name!r}")
-sys.meta_path.insert(0, Blocker())
-from recipes.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
+    """litert_torch is not installed."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:  # noqa: ARG002
+        if fullname.partition(".")[0] == "litert_torch":
+            raise ModuleNotFoundError(f"No module named {fullname!r}")
+
+
+def main_without_converter(arguments: list[str]) -> int:
+    sys.meta_path.insert(0, Blocker())
+    return cli.main(arguments)
 
 
 def test_a_missing_extra_is_told_before_training(tmp_path: Path) -> None:
     """And what was missing once can be installed and the same command given again."""
     out = tmp_path / "out"
-    command = [sys.executable, "-c", BLOCKED, "run", "lenet5_deep_compression", "--out", str(out)]
     for _ in range(2):
-        done = subprocess.run(
-            command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == 2
-        assert done.stdout == ""
-        assert len(done.stderr.splitlines()) == 1
-        assert "pip install 'edgepress[tflite]'" in done.stderr
+        command = ("run", "lenet5_deep_compression", "--out", out)
+        status, said, err = finish(Forked(main_without_converter, *command))
+        assert (status, said) == (2, "")
+        assert len(err.splitlines()) == 1
+        assert "pip install 'edgepress[tflite]'" in err
         assert [p.name for p in out.iterdir()] == [MARK]
 
 

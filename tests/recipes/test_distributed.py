@@ -27,9 +27,9 @@ from recipes.toolbox.team_job import _team_for
 from recipes.toolbox.training import Trainer, _Training
 from targets.report import read_report
 from tests.digits import digits_task
+from tests.forked import Forked
 from tests.recipes import launched
 from tests.recipes.commands import DIGITS, ROOT, finish
-from tests.recipes.forked import Forked
 
 pytest.importorskip("accelerate")
 LAUNCHED = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}

@@ -16,9 +16,9 @@ from safetensors import safe_open
 from recipes.cli import main
 from targets.formats import deep_compression
 from targets.report import read_report
+from tests.forked import Forked
 from tests.nets import digits_residual_spec
 from tests.recipes.commands import DIGITS, edgepress, finish
-from tests.recipes.forked import Forked
 
 KILLED = -signal.SIGKILL
 

@@ -11,9 +11,9 @@ from recipes.shrinking import climb, reporting
 from targets.advice import advise
 from targets.measurement import Plan
 from targets.report import read_report
+from tests.forked import Forked
 from tests.nets import digits_residual_spec
 from tests.recipes.commands import ROOT, finish
-from tests.recipes.forked import Forked
 from tests.recipes.small_model import write_model, write_pictures
 
 HEADING = "Shrink a model you already have"

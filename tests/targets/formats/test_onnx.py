@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import onnx
 import pytest
 
 from compress.candidate import ActivationQuant, Candidate
-from compress.checkpoint import save_candidate
+from compress.checkpoint import load_candidate, save_candidate
 from compress.encoding import Encoded, Masked
 from compress.errors import ExportError, RangeError
 from compress.graph import TensorId
@@ -24,10 +22,10 @@ from targets.formats.onnx_grids import find_grids
 from targets.metadata import KEY, read_metadata
 from targets.runtimes.onnxruntime import OnnxRuntime
 from tests.digits import digits, trained
+from tests.forked import Forked
 from tests.nets import digits_branch_spec, digits_plain_spec, digits_residual_spec
 from tests.onnx_files import EXPORTER, Spec, folded, quantized, values, written
 
-ROOT = Path(__file__).resolve().parents[3]
 PICTURES = digits()["validation"].images[:32]
 
 
@@ -178,15 +176,9 @@ def test_dead_tensors_are_told_by_name() -> None:
     assert list(find_grids(killed, float_model(killed, 18)).values()) == [ActivationQuant(1.0, 0)]
 
 
-EXPORT = """
-import sys
-from pathlib import Path
-from compress.checkpoint import load_candidate
-from targets.formats.onnx import OnnxExporter
-from tests.nets import digits_branch_spec
-candidate = load_candidate(Path(sys.argv[1]), digits_branch_spec())
-OnnxExporter()(candidate, Path(sys.argv[2]))
-"""
+def export_elsewhere(arguments: list[str]) -> None:
+    source, target = map(Path, arguments)
+    OnnxExporter()(load_candidate(source, digits_branch_spec()), target)
 
 
 def test_equal_candidates_give_equal_bytes_in_silence(tmp_path: Path) -> None:
@@ -195,15 +187,9 @@ def test_equal_candidates_give_equal_bytes_in_silence(tmp_path: Path) -> None:
     first = written(candidate)
     assert OnnxExporter()(candidate, tmp_path / "again.onnx").sha256 == first.sha256
     save_candidate(candidate, tmp_path / "net.safetensors")
-    done = subprocess.run(
-        [sys.executable, "-c", EXPORT, tmp_path / "net.safetensors", tmp_path / "other.onnx"],
-        cwd=ROOT,
-        env={"PYTHONHASHSEED": "12345", "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert (done.stdout, done.stderr) == ("", "")
+    other = Forked(export_elsewhere, tmp_path / "net.safetensors", tmp_path / "other.onnx")
+    assert other.communicate(timeout=240) == ("", "")
+    assert other.returncode == 0
     assert file_sha256(tmp_path / "other.onnx") == first.sha256
 
 

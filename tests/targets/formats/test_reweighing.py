@@ -75,6 +75,18 @@ def test_another_net_or_form_is_converted() -> None:
     assert len(calls) == 2
 
 
+@pytest.mark.parametrize(("kept", "conversions"), [(1, 3), (2, 2)])
+def test_the_last_nets_of_a_form_are_kept(
+    kept: int, conversions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reweighing, "KEPT_BY_FORM", kept)
+    calls: list[int] = []
+    for spec in (digits_plain_spec, digits_residual_spec, digits_plain_spec):
+        convert_counted(folded(spec), calls)
+    assert len(calls) == conversions
+    assert len(reweighing._last) == kept
+
+
 def test_equal_parameters_are_not_told_apart() -> None:
     """Converters write equal tensors once: which of both stands there cannot be known."""
     plain = folded(digits_plain_spec)

@@ -1,8 +1,8 @@
 """A process that need not import torch: a fork of one that has.
 
 Importing is most of what a small run costs. Such a process has its own memory, files, signals and
-exit code, as one that `commands.start` starts; what a new interpreter alone shows (lazy imports,
-another hash seed, what stands on the command line) is tested with that.
+exit code, as one that `recipes.commands.start` starts, and an order of sets that is not ours; what
+a new interpreter alone shows (lazy imports, the command line itself) is tested with that.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 
-from tests.recipes.commands import ROOT
+import pytest
 
+ROOT = Path(__file__).resolve().parent.parent
+HASH_SEED = "12345"
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.recipes.warm", "accelerate"])
+_FORKS.set_forkserver_preload(["tests.warm", "accelerate"])
 
 
 class Forked:
@@ -33,9 +36,14 @@ class Forked:
         **variables: str,
     ) -> None:
         self._said = tempfile.TemporaryDirectory()
+        for name in ("out", "err"):
+            (Path(self._said.name) / name).touch()
         given = list(map(str, arguments))
         environment = {**os.environ, **variables}
         task = (main, given, cwd, environment, Path(self._said.name))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONHASHSEED", HASH_SEED)
+            forkserver.ensure_running()
         self._process = _FORKS.Process(target=_run, args=task)
         self._process.start()
 
@@ -75,7 +83,7 @@ def _run(
     """The process itself."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name, number in (("out", 1), ("err", 2)):
-        opened = os.open(said / name, os.O_WRONLY | os.O_CREAT)
+        opened = os.open(said / name, os.O_WRONLY)
         os.dup2(opened, number)
         os.close(opened)
     os.environ.clear()

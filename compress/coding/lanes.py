@@ -32,6 +32,7 @@ Symbols: TypeAlias = NDArray[np.uint8 | np.uint16]
 # stream of 4-bit symbols.
 _LANE_SYMBOLS = 4096
 _ENCODE_BLOCK = 1 << 17
+_GLANCE_BITS = 11  # of the table that the compiled loop looks into first
 _FEW = 256  # symbols that are read before a compiled loop is called
 _WINDOW_BITS = 57  # of a 64-bit read at a whole byte, at least these are left to decode
 
@@ -211,7 +212,9 @@ def _decode_lanes(
     if compiled.worth_it(symbols.size):
         positions = starts.astype(np.uint64)
         table = symbol_table.astype(np.uint32) | (width_table << np.uint64(16)).astype(np.uint32)
-        compiled.kernel("huffman_decode")(windows, positions, table, longest, symbols)
+        short = table[:: 1 << max(0, longest - _GLANCE_BITS)]
+        short = np.where(short >> 16 <= _GLANCE_BITS, short, np.uint32(0))
+        compiled.kernel("huffman_decode")(windows, positions, table, short, longest, symbols)
         return positions.view(np.int64)
     shift = np.uint64(64 - longest)
     positions = starts.astype(np.uint64)

@@ -128,17 +128,23 @@ def huffman_decode(
     windows: NDArray[np.uint64],
     positions: NDArray[np.uint64],
     table: NDArray[np.uint32],
+    short: NDArray[np.uint32],
     longest: int,
     symbols: NDArray[Any],
 ) -> None:
     """All lanes, four at a time; their positions move from first to last bit.
 
     windows: the 64 bits from each byte on, as a little-endian number. table: by the next `longest`
-    bits, symbol | width << 16.
+    bits, symbol | width << 16. short: by fewer bits, 0 where a word is longer; so small that it
+    stays in the nearest cache.
     """
     lanes = positions.size
     reads = 57 // longest
     shift = np.uint64(64 - longest)
+    width = 0
+    while 1 << width < short.size:
+        width += 1
+    glance = np.uint64(64 - width)
     three, seven, sixteen = np.uint64(3), np.uint64(7), np.uint64(16)
     quads = lanes // 4 * 4
     whole = symbols.size // lanes
@@ -158,10 +164,18 @@ def huffman_decode(
             stop = min(row + reads, whole)
             while row < stop:
                 index = row * lanes + lane
-                entry0 = np.uint64(table[np.int64(window0 >> shift)])
-                entry1 = np.uint64(table[np.int64(window1 >> shift)])
-                entry2 = np.uint64(table[np.int64(window2 >> shift)])
-                entry3 = np.uint64(table[np.int64(window3 >> shift)])
+                entry0 = np.uint64(short[np.int64(window0 >> glance)])
+                entry1 = np.uint64(short[np.int64(window1 >> glance)])
+                entry2 = np.uint64(short[np.int64(window2 >> glance)])
+                entry3 = np.uint64(short[np.int64(window3 >> glance)])
+                if entry0 == 0:
+                    entry0 = np.uint64(table[np.int64(window0 >> shift)])
+                if entry1 == 0:
+                    entry1 = np.uint64(table[np.int64(window1 >> shift)])
+                if entry2 == 0:
+                    entry2 = np.uint64(table[np.int64(window2 >> shift)])
+                if entry3 == 0:
+                    entry3 = np.uint64(table[np.int64(window3 >> shift)])
                 symbols[index] = entry0 & np.uint64(0xFFFF)
                 symbols[index + 1] = entry1 & np.uint64(0xFFFF)
                 symbols[index + 2] = entry2 & np.uint64(0xFFFF)

@@ -18,7 +18,7 @@ from recipes.toolbox.progress import busy
 from targets.artifact import Artifact, Exporter, Runtime
 from targets.equivalence import assert_equivalent
 from targets.formats import deep_compression
-from targets.formats.deep_compression import DeepCompressionExporter
+from targets.formats.deep_compression import DeepCompressionExporter, QuickExporter
 from targets.formats.onnx import OnnxExporter
 from targets.formats.onnx_packed import OnnxPackedExporter
 from targets.formats.tflite import TFLiteExporter
@@ -29,6 +29,7 @@ EXPORTERS: dict[str, Exporter] = {
     "onnx": OnnxExporter(),
     "tflite": TFLiteExporter(),
     "dc": DeepCompressionExporter(),
+    "dc-quick": QuickExporter(),
     "onnx-packed": OnnxPackedExporter(),
 }
 RUNTIMES: dict[str, Runtime] = {

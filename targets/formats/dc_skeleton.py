@@ -8,6 +8,7 @@ int8: a weight is known again by its values, not by the exporter's name for it.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,13 +66,12 @@ def filled(graph: bytes, tensors: Tensors) -> bytes:
 
 
 def onnx_bytes(container: Path) -> bytes:
-    """The .onnx of a container that carries its graph, for a session without a file in between.
-
-    As `write_onnx`, but for the memory: the model twice.
-    """
+    """What `write_onnx` writes, for a session without a file in between."""
     opened = read_container(container)
+    whole = io.BytesIO()  # b"".join would hold all pieces beside it
     try:
-        return b"".join(_filled_from(opened))
+        whole.writelines(_filled_from(opened))
+        return whole.getvalue()
     except ContainerError as error:
         raise amiss(opened.source, error) from error
 

@@ -70,6 +70,15 @@ class DeepCompressionExporter:
         return artifact_of(self, candidate, path, candidate.spec.inputs, _outputs(candidate))
 
 
+@dataclass(frozen=True)
+class QuickExporter(DeepCompressionExporter):
+    """The container for an app that decodes it at every start: with its graph, and quick."""
+
+    suffix: ClassVar[str] = ".quick.dc"
+    graph: bool = True
+    quick: bool = True
+
+
 def load(path: Path, spec: ModelSpec | None = None) -> Candidate:
     """The candidate of a container: spec and edits rebuilt, every tensor checked.
 

@@ -47,10 +47,10 @@ class Coder(NamedTuple):
     slow: bool = False
 
 
-def huffman_coder() -> Coder:
+def huffman_coder(planes: bool = False) -> Coder:
     return Coder(
-        lambda symbols: huffman.pack(symbols, ALPHABET),
-        lambda data, count: huffman.unpack(data, count, ALPHABET),
+        lambda symbols: huffman.pack(symbols, ALPHABET, planes),
+        lambda data, count: huffman.unpack(data, count, ALPHABET, planes),
     )
 
 
@@ -150,6 +150,8 @@ def nncodec_coder() -> Coder:
 CODERS: dict[str, Callable[[], Coder]] = {
     "huffman": huffman_coder,
     "huffman, arrays": lambda: by_arrays(huffman_coder()),
+    "huffman in planes": lambda: huffman_coder(True),
+    "huffman in planes, arrays": lambda: by_arrays(huffman_coder(True)),
     "codes": codes_coder,
     "codes, arrays": lambda: by_arrays(codes_coder()),
     "zstandard, level 1": zstd_coder,

@@ -50,6 +50,10 @@ def test_equal_bytes_are_scored_once(judged: tuple[Candidate, Task, Judge], tmp_
     assert coded.artifact.path == tmp_path / "net.dc"
     assert coded.evaluated_sha256 == file_sha256(tmp_path / "decoded" / "net.dc.onnx")
     assert coded.evaluated_sha256 != coded.artifact.sha256
+    quick = deliver(candidate, "dc-quick", tmp_path / "net", task, [coded])
+    assert quick.artifact.path == tmp_path / "net.quick.dc"
+    assert quick.evaluated_sha256 == coded.evaluated_sha256
+    assert quick.artifact.sha256 != coded.artifact.sha256
     assert judge.asked == 1
     plain = deliver(candidate, "onnx", tmp_path / "net", task, [coded])
     assert judge.asked == 1

@@ -13,9 +13,10 @@ from onnx import numpy_helper
 
 from compress.candidate import Candidate
 from compress.errors import ContainerError, ExportError
+from recipes.loaders.python.read_dc import read_dc
 from targets.formats.dc_envelope import read_container
-from targets.formats.dc_skeleton import filled, skeleton, write_onnx
-from targets.formats.deep_compression import DeepCompressionExporter, load
+from targets.formats.dc_skeleton import filled, onnx_bytes, skeleton, write_onnx
+from targets.formats.deep_compression import DeepCompressionExporter, QuickExporter, load
 from targets.formats.onnx import OnnxExporter
 from tests.candidates import fresh
 from tests.containers import Json, parts, put, sparse_lenet, write_untraced
@@ -46,6 +47,22 @@ def test_without_torch_byte_for_byte(exported: Json, tmp_path: Path) -> None:
     command = [sys.executable, "-c", SCRIPT, str(container), str(path)]
     subprocess.run(command, cwd=ROOT, check=True)
     assert path.read_bytes() == wanted.read_bytes()
+
+
+def test_as_bytes_and_from_a_quick_container(exported: Json, tmp_path: Path) -> None:
+    candidate, container, wanted = exported
+    assert onnx_bytes(container) == wanted.read_bytes()
+    quick = tmp_path / "c.quick.dc"
+    QuickExporter()(candidate, quick)
+    assert onnx_bytes(quick) == wanted.read_bytes()
+    assert load(quick).digest() == candidate.digest()
+    codings = {m.codes.coding for _, m in read_container(quick).measure() if m.codes}
+    assert codings <= {"gaps in planes", "symbols in planes"}
+    assert codings
+    weights, _ = read_dc(quick)
+    state = candidate.network.state()
+    assert set(weights) == set(state)
+    assert all(np.array_equal(weights[name], state[name]) for name in state)
 
 
 def test_of_the_decoded_candidate(exported: Json, tmp_path: Path) -> None:

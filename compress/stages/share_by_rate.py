@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,12 +97,11 @@ class ShareByRate:
         layers, skipped = choose(candidate, self.include, self.exclude)
         # Judges take no part in the moments, or they would find the errors smaller than they are.
         fit = range(_JUDGES if self.divergence is None else _JUDGES - 1)
-        pictures = _pictures(candidate, task, fit)
-        moments = layer_moments(candidate.network, layers, pictures, task.seed)
-        touched = tuple(layer for layer in layers if layer.name in moments)
-        unused = [la for la in layers if la.name not in moments]
+        seen = _seen(candidate, layers, task, fit)
+        touched = tuple(layer for layer in layers if layer.name in seen.moments)
+        unused = [la for la in layers if la.name not in seen.moments]
         skipped += [Skipped(la.name, "the net never uses it") for la in unused]
-        work = _Work(candidate, touched, moments, (self.rate, MODELS[self.model]))
+        work = _Work(candidate, touched, seen, (self.rate, MODELS[self.model]))
         done = work.at(self._price(work, task))
         return StageResult(done, tuple(la.name for la in touched), tuple(skipped))
 
@@ -128,21 +128,47 @@ class ShareByRate:
         return found
 
 
+class _Seen(NamedTuple):
+    """What the calibration pictures showed of each layer; no price changes it."""
+
+    moments: Mapping[str, Moments]
+    sensitivities: Mapping[str, Sensitivity]
+
+
+# For the next price of the same candidate: this takes minutes, a price seconds.
+_KEPT: WeakKeyDictionary[Candidate, tuple[object, _Seen]] = WeakKeyDictionary()
+
+
+def _seen(
+    candidate: Candidate, layers: Sequence[LayerInfo], task: Task, fit: Collection[int]
+) -> _Seen:
+    names = [layer.name for layer in layers]
+    asked = (names, task.calibration, task.fingerprint, task.seed, fit)
+    known = _KEPT.get(candidate)
+    if known is not None and known[0] == asked:
+        return known[1]
+    pictures = _pictures(candidate, task, fit)
+    moments = layer_moments(candidate.network, layers, pictures, task.seed)
+    seen = _Seen(moments, {name: _sensitivity(of) for name, of in moments.items()})
+    _KEPT[candidate] = asked, seen
+    return seen
+
+
 class _Work:
-    """The net's layers at any price; what does not depend on it is computed once."""
+    """The net's layers at any price."""
 
     def __init__(
         self,
         candidate: Candidate,
         layers: Sequence[LayerInfo],
-        moments: Mapping[str, Moments],
+        seen: _Seen,
         choosing: tuple[float, RateModel],
     ) -> None:
         self.candidate = candidate
-        self._layers, self._moments = layers, moments
+        self._layers = layers
+        self._moments, self._sensitivities = seen
         self._rate, self._model = choosing
         self._own = candidate.network.parameters()
-        self._sensitivities = {name: _sensitivity(seen) for name, seen in moments.items()}
 
     def at(self, price: float) -> Candidate:
         tradeoff = Tradeoff(price, self._rate, self._model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,7 @@ from compress.stages.prune_magnitude import PruneMagnitude
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.stages.share_by_rate import ShareByRate
 from compress.stages.share_weights import ShareWeights
+from compress.task import Batch
 from targets.formats.onnx_packed import OnnxPackedExporter
 from tests.digits import calibration, digits, trained
 from tests.nets import digits_branch_spec, digits_residual_spec
@@ -192,6 +194,22 @@ def test_layers_left_out_and_biases_elsewhere_stay() -> None:
     assert result.touched == ("fc",)
     own, before = (c.network.parameters() for c in (result.candidate, BASE))
     assert all(np.array_equal(own[n], before[n]) for n in before if not n.startswith("fc."))
+
+
+def test_another_price_looks_at_no_picture_again_and_gives_the_same() -> None:
+    looks = 0
+
+    def counted() -> Iterator[Batch]:
+        nonlocal looks
+        looks += 1
+        yield from calibration()
+
+    task, base = replace(TASK, calibration=counted), folded()
+    done = [ShareByRate(price)(base, task).candidate.digest() for price in (1e-8, 1e-7)]
+    assert looks == 1
+    assert done[1] == ShareByRate(1e-7)(folded(), TASK).candidate.digest()
+    ShareByRate(1e-7)(base, replace(task, seed=1))
+    assert looks == 2
 
 
 def test_batches_of_another_shape_are_refused() -> None:

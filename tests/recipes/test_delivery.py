@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from compress.candidate import Candidate
 from compress.errors import EquivalenceError, ExportError, TaskError
 from compress.stages.prune_magnitude import PruneMagnitude
 from compress.task import Predict, Task
-from recipes.toolbox import delivery
+from recipes.commands.run import recipe_names
+from recipes.toolbox import delivery, smallest
 from recipes.toolbox.delivery import COMPARED_PICTURES, deliver, pictures
 from recipes.toolbox.summary import SMOKE, Sizes, summarize
 from targets.artifact import file_sha256
@@ -166,23 +168,25 @@ def test_a_report_of_deliveries(
 
 def test_shipped_recipes_ask_for_their_formats_first() -> None:
     """Before training, not after: the first line of main, and every format that is delivered."""
-    import ast
-
-    from recipes.commands.run import recipe_names
-
     for name in recipe_names():
         tree = ast.parse((ROOT / "recipes" / f"{name}.py").read_text())
         main = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "main")
-        first = main.body[0]
-        assert ast.unparse(first).startswith("job.need_formats("), name
-        asked = {n.value for n in ast.walk(first) if isinstance(n, ast.Constant)}
-        used = {
-            n.value
-            for n in ast.walk(main)
-            if isinstance(n, ast.Constant) and n.value in delivery.EXPORTERS
-        }
-        assert used == asked, name
-        assert used, name
+        first = ast.unparse(main.body[0])
+        assert first.startswith("job.need_formats("), name
+        if first == "job.need_formats(*FORMATS)":
+            assert "deliver_smallest(job, " in ast.unparse(main), name
+            continue
+        asked = {n.value for n in ast.walk(main.body[0]) if isinstance(n, ast.Constant)}
+        assert _formats_in(main) == asked, name
+        assert asked, name
+    shared = ast.parse((ROOT / "recipes" / "toolbox" / "smallest.py").read_text())
+    (chain,) = (n for n in shared.body if isinstance(n, ast.FunctionDef))
+    assert _formats_in(chain) == set(smallest.FORMATS)
+
+
+def _formats_in(function: ast.FunctionDef) -> set[str]:
+    found = {n.value for n in ast.walk(function) if isinstance(n, ast.Constant)}
+    return {value for value in found if isinstance(value, str)} & set(delivery.EXPORTERS)
 
 
 def test_the_net_of_these_tests_is_not_one_a_file_may_name() -> None:

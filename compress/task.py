@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,3 +79,15 @@ class Task:
         if self.calibration is None:
             raise TaskError(f"{asker} needs task.calibration; the task has none: pass one")
         return self.calibration
+
+    def score(self, predict: Predict, metric: str, asker: str) -> float:
+        """What `evaluate` gives for `metric`, or TaskError in the name of `asker`."""
+        metrics = self.evaluate(predict)
+        value = metrics.get(metric)
+        if value is None or not math.isfinite(value):
+            names = ", ".join(metrics) or "nothing"
+            raise TaskError(
+                f"{asker}(metric={metric!r}): task.evaluate gives {names}, and {value} for this "
+                f"one; name a metric that it gives"
+            )
+        return float(value)

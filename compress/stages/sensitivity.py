@@ -8,11 +8,11 @@ sparsity among all.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from compress.candidate import Candidate
-from compress.errors import RangeError, TaskError
+from compress.errors import RangeError
 from compress.stages.layers import choose
 from compress.stages.prune_magnitude import PruneMagnitude
 from compress.task import Task
@@ -112,18 +112,21 @@ def scan(
     if not points:
         raise RangeError("scan(sparsities=()): give one or more, as in (0.5, 0.9, 0.99)")
     layers, _ = choose(candidate, include, exclude)
-    measure = _measure(task, metric)
     own = candidate.network.parameters()
+
+    def score(candidate: Candidate) -> float:
+        return task.score(candidate.predict, metric, "scan")
+
     curves = [
         Curve(
             layer.name,
             own[layer.weight].size,
             tuple(points),
-            tuple(measure(pruned) for pruned in _pruned(candidate, task, layer.name, points)),
+            tuple(score(pruned) for pruned in _pruned(candidate, task, layer.name, points)),
         )
         for layer in layers
     ]
-    return Sensitivity(metric, measure(candidate), tuple(curves))
+    return Sensitivity(metric, score(candidate), tuple(curves))
 
 
 def _pruned(
@@ -131,21 +134,6 @@ def _pruned(
 ) -> Iterator[Candidate]:
     for sparsity in points:
         yield PruneMagnitude(sparsity, include=(layer,))(candidate, task).candidate
-
-
-def _measure(task: Task, metric: str) -> Callable[[Candidate], float]:
-    def measure(candidate: Candidate) -> float:
-        metrics = task.evaluate(candidate.predict)
-        value = metrics.get(metric)
-        if value is None or not math.isfinite(value):
-            names = ", ".join(metrics) or "nothing"
-            raise TaskError(
-                f"scan(metric={metric!r}): task.evaluate gives {names}, and {value} for this one; "
-                f"name a metric that it gives"
-            )
-        return float(value)
-
-    return measure
 
 
 def _checked(sparsity: float) -> float:

@@ -183,6 +183,21 @@ def test_divergence_is_kept_on_pictures_that_only_judge() -> None:
     assert bound / 4 < found <= bound
 
 
+def test_a_drop_is_kept_and_used() -> None:
+    whole = TASK.score(BASE.predict, "top1", "test")
+    found = [ShareByRate(drop=drop)(BASE, TASK).candidate for drop in (0.0, 0.05)]
+    assert TASK.score(found[0].predict, "top1", "test") >= whole
+    assert TASK.score(found[1].predict, "top1", "test") >= whole - 0.05
+    assert (
+        bytes_of(found[1]) < bytes_of(found[0]) < bytes_of(ShareByRate(1e-9)(BASE, TASK).candidate)
+    )
+
+
+def test_a_metric_that_the_task_does_not_give_is_refused() -> None:
+    with pytest.raises(TaskError, match=r"ShareByRate\(metric='top5'\): task.evaluate gives top1"):
+        ShareByRate(drop=0.1, metric="top5")(BASE, TASK)
+
+
 def test_a_limit_that_no_price_keeps_is_refused() -> None:
     with pytest.raises(RangeError, match="coded_bytes=10") as error:
         ShareByRate(coded_bytes=10)(BASE, TASK)

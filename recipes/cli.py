@@ -96,6 +96,7 @@ def _parser() -> _Parser:
     table = commands.add_parser("table", help="one Markdown table of several reports")
     table.add_argument("reports", nargs="+", type=Path, metavar="REPORT", help="report.json files")
     table.add_argument("--into", type=Path, metavar="FILE", help="put it between FILE's marks")
+    table.add_argument("--containers", action="store_true", help="only .dc files, by size")
     return parser
 
 

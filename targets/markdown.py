@@ -103,6 +103,46 @@ def results_table(reports: Sequence[Report]) -> str:
     )
 
 
+def containers_table(reports: Sequence[Report]) -> str:
+    """One Markdown table of the Deep Compression containers of several reports, sorted as above."""
+    rows = [(report, row) for report in reports for row in report.rows if row.format == "dc"]
+    rows.sort(key=lambda x: (x[1].model, x[1].dataset, -x[1].file_bytes, x[1].path, x[0].recipe))
+    columns = (
+        "Model",
+        "Recipe",
+        "Weights",
+        "Container",
+        "Ratio",
+        "Top-1",
+        "fp32 top-1",
+        "Pictures",
+    )
+    return _table(
+        columns,
+        (
+            (
+                f"{row.model}, {row.dataset}",
+                f"{report.recipe} (smoke run)" if report.smoke else report.recipe,
+                row.precision,
+                f"{row.file_bytes:,} B",
+                shown(row.ratio, times_text),
+                shown(row.top1, share_text),
+                shown(row.top1_fp32, share_text),
+                _pictures(row),
+            )
+            for report, row in rows
+        ),
+        left=3,
+    )
+
+
+def _pictures(row: Row) -> str:
+    """Those right in one of the two files alone, of all."""
+    if row.won is None or row.lost is None or row.samples is None:
+        return MISSING
+    return f"{row.lost} lost, {row.won} won of {row.samples:,}"
+
+
 def _latency(row: Row) -> str:
     if row.latency_ms is None:
         return MISSING

@@ -25,6 +25,11 @@ def table_markdown(reports: Sequence[Report]) -> str:
     return markdown.results_table(reports)
 
 
+def containers_markdown(reports: Sequence[Report]) -> str:
+    """One table of all containers of several reports, for a README."""
+    return markdown.containers_table(reports)
+
+
 def write_all(report: Report, folder: Path) -> tuple[Path, Path, Path]:
     """report.json, report.md and report.html in `folder`, each written whole or not at all."""
     paths = (folder / "report.json", folder / "report.md", folder / "report.html")

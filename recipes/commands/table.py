@@ -7,32 +7,32 @@ from pathlib import Path
 
 from compress.atomic import write_text
 from compress.errors import OutputError
-from targets.render import table_markdown
+from targets.render import containers_markdown, table_markdown
 from targets.report import read_report
-
-BEGIN = "<!-- results:"
-END = "<!-- /results -->"
 
 
 def execute(arguments: argparse.Namespace) -> None:
     """Print the table, or write it into `arguments.into` between its marks."""
-    table = table_markdown([read_report(path) for path in arguments.reports])
+    reports = [read_report(path) for path in arguments.reports]
+    table = containers_markdown(reports) if arguments.containers else table_markdown(reports)
+    name = "containers" if arguments.containers else "results"
     if arguments.into is None:
         print(table.rstrip("\n"))
     else:
         text = _read(arguments.into)
-        write_text(arguments.into, insert(text, table, str(arguments.into)))
+        write_text(arguments.into, insert(text, table, str(arguments.into), name))
 
 
-def insert(text: str, table: str, source: str) -> str:
-    """`text` with `table` between the line that begins with BEGIN and the line END."""
+def insert(text: str, table: str, source: str, name: str = "results") -> str:
+    """`text` with `table` between the lines that begin with <!-- NAME: and with <!-- /NAME -->."""
+    begin, end = f"<!-- {name}:", f"<!-- /{name} -->"
     lines = text.splitlines(keepends=True)
-    begins = [i for i, line in enumerate(lines) if line.startswith(BEGIN)]
-    ends = [i for i, line in enumerate(lines) if line.rstrip() == END]
+    begins = [i for i, line in enumerate(lines) if line.startswith(begin)]
+    ends = [i for i, line in enumerate(lines) if line.rstrip() == end]
     if len(begins) != 1 or len(ends) != 1 or begins[0] > ends[0]:
         raise OutputError(
-            f"{source} has no place for the table; one line beginning {BEGIN!r} and, after it, "
-            f"one line {END!r} are needed"
+            f"{source} has no place for the table; one line beginning {begin!r} and, after it, "
+            f"one line {end!r} are needed"
         )
     placed = f"\n{table.strip()}\n\n"
     return "".join([*lines[: begins[0] + 1], placed, *lines[ends[0] :]])

@@ -8,14 +8,15 @@ import pytest
 
 from compress.errors import OutputError
 from recipes.cli import USER_ERROR, main
-from recipes.commands.table import BEGIN, END, insert
-from targets.render import table_markdown
+from recipes.commands.table import insert
+from targets.render import containers_markdown, table_markdown
 from targets.report import read_report
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "recipes" / "results"
 RESULTS = sorted(FOLDER.glob("*.json"))
-MAIN = [*FOLDER.glob("lenet5.*.json"), *sorted(FOLDER.glob("*-imagenet.*.json"))]
+MAIN = [*FOLDER.glob("lenet5.deep*.json"), *sorted(FOLDER.glob("*-imagenet.int8.*.json"))]
+BEGIN, END = "<!-- results:", "<!-- /results -->"
 TEXT = f"above\n{BEGIN} anything -->\nold\n{END}\nbelow\n"
 
 
@@ -23,8 +24,14 @@ TEXT = f"above\n{BEGIN} anything -->\nold\n{END}\nbelow\n"
 def test_the_readmes_show_the_results_as_they_are(readme: Path, results: list[Path]) -> None:
     assert len(results) >= 3
     text = (readme / "README.md").read_text(encoding="utf-8")
-    table = table_markdown([read_report(path) for path in results])
-    assert insert(text, table, "README.md") == text, "run `make results`"
+    reports = [read_report(path) for path in results]
+    assert insert(text, table_markdown(reports), "README.md") == text, "run `make results`"
+
+
+def test_the_readme_shows_the_containers_as_they_are() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = containers_markdown([read_report(path) for path in RESULTS])
+    assert insert(text, table, "README.md", "containers") == text, "run `make results`"
 
 
 def test_every_result_says_how_it_was_made() -> None:
@@ -45,6 +52,22 @@ def test_the_table_replaces_what_stood_between_the_marks() -> None:
 def test_a_file_without_its_place_is_refused(text: str) -> None:
     with pytest.raises(OutputError, match=r"x\.md has no place for the table"):
         insert(text, "| a |", "x.md")
+
+
+def test_containers_alone_with_the_pictures_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["table", "--containers", *map(str, RESULTS)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [row for path in RESULTS for row in read_report(path).rows if row.format == "dc"]
+    assert len(lines) == 2 + len(rows) > 2
+    row = rows[0]
+    (line,) = (line for line in lines if f"| {row.file_bytes:,} B |" in line)
+    assert f"| {row.lost} lost, {row.won} won of {row.samples:,} |" in line
+    page = tmp_path / "page.md"
+    page.write_text("<!-- containers: x -->\nold\n<!-- /containers -->\n")
+    assert main(["table", "--containers", str(RESULTS[0]), "--into", str(page)]) == 0
+    assert "old" not in page.read_text()
 
 
 def test_the_command_prints_or_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,8 +64,13 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` whole or not at all."""
-    with atomic_path(path) as aside:
-        aside.write_bytes(data)
+    write_parts(path, (data,))
+
+
+def write_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """Write `parts`, one after the other, to `path` whole or not at all."""
+    with atomic_path(path) as aside, aside.open("wb") as file:
+        file.writelines(parts)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -102,17 +102,22 @@ def restore(
     arrays: Mapping[str, NDArray[np.generic]],
     spec: ModelSpec | None,
     source: str,
+    *,
+    own: bool = False,
 ) -> Candidate:
-    """A candidate from `describe`'s data and the arrays, checked."""
-    own = spec if spec is not None else ModelSpec.from_json(json.dumps(raw["spec"]))
+    """A candidate from `describe`'s data and the arrays, checked.
+
+    own: the arrays are taken over, which no file may lie beneath: safetensors maps its own.
+    """
+    fitting = spec if spec is not None else ModelSpec.from_json(json.dumps(raw["spec"]))
     edits = tuple(edit_from_dict(edit) for edit in raw["edits"])
-    model = rebuild(own, edits)
+    model = rebuild(fitting, edits)
     prefix = "state/"
     state = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-    load_state(model, state, source)
+    load_state(model, state, source, own=own)
     candidate = Candidate(
-        spec=own,
-        network=TorchNetwork(model, own.input_shape, own=True),
+        spec=fitting,
+        network=TorchNetwork(model, fitting.input_shape, own=True),
         edits=edits,
         encodings=_encodings(arrays, source),
         activations={

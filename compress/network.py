@@ -151,15 +151,27 @@ class TorchNetwork:
         return {tensor: np.concatenate(parts) for tensor, parts in found.items()}
 
 
-def load_state(module: nn.Module, state: Mapping[str, NDArray[np.generic]], source: str) -> None:
+def load_state(
+    module: nn.Module,
+    state: Mapping[str, NDArray[np.generic]],
+    source: str,
+    *,
+    own: bool = False,
+) -> None:
     """Load `state` into `module` strictly; the first difference is one CheckpointError line.
 
     So is a tensor with NaN or infinity in it: a diverged training must not travel on as a net.
+    With `own` the arrays themselves are taken over where they can be: nobody else keeps them.
     """
     check_state(module, state, source)
     # Scalars (num_batches_tracked) keep their shape here; torch copies what it is given.
     tensors = {n: torch.from_numpy(np.require(v, None, ("C", "W"))) for n, v in state.items()}
-    module.load_state_dict(tensors, strict=True)
+    if not own:
+        module.load_state_dict(tensors, strict=True)
+        return
+    # Not by load_state_dict's `assign`, which unties parameters that are one and the same.
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        tensor.data = tensors[name].to(tensor.dtype)
 
 
 def check_state(module: nn.Module, state: Mapping[str, NDArray[np.generic]], source: str) -> None:

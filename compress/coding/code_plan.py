@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.blockwise import look_up
 from compress.coding.ans import SLOT_BITS, SLOTS
 from compress.coding.code_header import STRENGTHS, Header, renumbering, write_header
 from compress.coding.huffman import symbol_counts
@@ -35,10 +36,6 @@ class Plan:
     header: Header
     codes: NDArray[np.uint16]
     bits: float
-
-    def ordered(self) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-        """(codes, contexts) in the layout's order."""
-        return in_order(self.header.layout, self.codes)
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def plan(codes: NDArray[np.integer[Any]], alphabet: int, codebook: NDArray[Any] 
     used = renumbering(occurring, wrapped, negatives)
     numbers = np.zeros(alphabet, np.uint16)
     numbers[used] = np.arange(used.size, dtype=np.uint16)
-    renumbered = numbers[codes]
+    renumbered = look_up(numbers, codes)
     _, zeros, decay = best_prior(counts[used], negatives)
     header = Header(used, wrapped, negatives, zeros, decay, _USUAL_STRENGTH, Flat(), 1)
     header, bits = _best_layout(header, renumbered, alphabet)

@@ -38,6 +38,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.blockwise import look_up
 from compress.coding import compiled
 from compress.coding.ans import LANE_BYTES, SLOT_BITS, SLOTS, Decoder, encode
 from compress.coding.code_header import Header, read_header, write_header
@@ -62,6 +63,8 @@ __all__ = [
     "unpack_codes",
 ]
 
+_BLOCK = 1 << 16  # codes at a time: the place of each in the tables takes 8 bytes
+
 
 class CodeRates(NamedTuple):
     """What codes cost: bits[contexts[place], code] for a code at a place of the tensor."""
@@ -84,11 +87,13 @@ def pack_codes(
         check_alphabet(alphabet)
         return b""
     planned = plan(codes, alphabet, codebook)
-    head = write_header(planned.header, alphabet)
-    if planned.header.used.size == 1:
+    header = planned.header
+    head = write_header(header, alphabet)
+    if header.used.size == 1:
         return head
-    starts, frequencies = _frequencies(planned.header, *planned.ordered())
-    return head + encode(starts, frequencies, planned.header.lanes)
+    starts, frequencies = _frequencies(header, planned.codes)
+    del planned  # two bytes a code, which `encode` needs for its words
+    return head + encode(starts, frequencies, header.lanes)
 
 
 def unpack_codes(data: bytes | memoryview, shape: tuple[int, ...], alphabet: int) -> Symbols:
@@ -117,7 +122,7 @@ def unpack_codes(data: bytes | memoryview, shape: tuple[int, ...], alphabet: int
     _read(Decoder(body, header.lanes), header, codes)
     if np.array_equal(header.used, np.arange(header.used.size)):
         return codes.astype(kind, copy=False).reshape(shape)
-    return header.used.astype(kind)[codes].reshape(shape)
+    return look_up(header.used.astype(kind), codes).reshape(shape)
 
 
 def packed_codes_bytes(
@@ -161,20 +166,33 @@ def code_rates(
 
 
 def _frequencies(
-    header: Header, codes: NDArray[np.uint16], contexts: NDArray[np.uint16]
+    header: Header, codes: NDArray[np.uint16]
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-    """(first slots, frequencies) of codes in the layout's order, both (count,)."""
+    """(first slots, frequencies) of renumbered codes in the layout's order, both (count,)."""
     starts = np.empty(codes.size, np.uint16)
     frequencies = np.empty(codes.size, np.uint16)
     model = header.model()
-    for low, high in updates(codes.size):
-        tables = model.tables()
-        at = tables.places(contexts[low:high], codes[low:high])
-        tables.starts.reshape(-1).astype(np.uint16).take(at, out=starts[low:high], mode="clip")
-        tables.frequencies.reshape(-1).astype(np.uint16).take(
-            at, out=frequencies[low:high], mode="clip"
-        )
-        model.add(contexts[low:high], codes[low:high])
+    tables, first = model.tables(), np.zeros(0, np.uint16)
+    many = first
+    block = max(_BLOCK, model.counts.size)
+    stretches = updates(codes.size)
+    done = until = 0
+    seen = codes.reshape(header.layout.seen(codes.shape))
+    for where, contexts in header.layout.steps(seen):
+        part, asked = seen[where].reshape(-1), contexts.reshape(-1)
+        low = 0
+        while low < part.size:
+            if done == until:
+                tables, until = model.tables(), next(stretches)[1]
+                first = tables.starts.reshape(-1).astype(np.uint16)
+                many = tables.frequencies.reshape(-1).astype(np.uint16)
+            high = min(part.size, low + until - done, low + block)
+            now, into = slice(low, high), slice(done, done + high - low)
+            at = tables.places(asked[now], part[now])
+            first.take(at, out=starts[into], mode="clip")
+            many.take(at, out=frequencies[into], mode="clip")
+            model.add(asked[now], part[now])
+            done, low = into.stop, high
     return starts, frequencies
 
 
@@ -195,7 +213,8 @@ def _read(decoder: Decoder, header: Header, codes: NDArray[np.uint16]) -> None:
     tables = model.tables()
     for where, contexts in header.layout.steps(codes):
         part = codes[where]
-        flat = np.empty(part.size, np.uint16)
+        whole = part.flags.c_contiguous  # a layout of one step: filled where it is
+        flat = part.reshape(-1) if whole else np.empty(part.size, np.uint16)
         asked = contexts.reshape(-1) if tables.contexts > 1 else contexts[0]
         low = 0
         while low < flat.size:
@@ -209,7 +228,8 @@ def _read(decoder: Decoder, header: Header, codes: NDArray[np.uint16]) -> None:
                 decoder.read(tables, asked[low:high], flat[low:high])
                 model.add(asked[low:high], flat[low:high])
             done, low = done + high - low, high
-        codes[where] = flat.reshape(part.shape)
+        if not whole:
+            codes[where] = flat.reshape(part.shape)
     decoder.finish()
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.coding.huffman import symbol_counts
 from compress.coding.layouts import (
     MAX_PLACES,
     Blocks,
@@ -30,6 +31,7 @@ _LEAST_PLANES = 64
 GRIDS = ((2, 4), (0, 4), (1, 2), (4, 4), (4, 8))
 # A sample's quantiles are as good.
 _SAMPLE = 1 << 16
+_KERNELS = 1 << 14  # at a time
 _RIDGE = 1e-3
 _LEAST_RIDGE = 1e-3  # keeps the equations solvable where a place is always zero
 
@@ -42,12 +44,13 @@ def blocks_fit(codes: Codes) -> bool:
 def fit_blocks(codes: Codes, alphabet: int, negatives: int) -> Blocks:
     """Blocks with limits that share the codes out evenly."""
     magnitudes = np.abs(signed(np.arange(alphabet), negatives))
-    counts = np.bincount(codes.reshape(-1), minlength=alphabet)
+    counts = symbol_counts(codes.reshape(-1), alphabet)
     mean = int(counts @ magnitudes) * 256 // codes.size
     layout = Blocks(alphabet, negatives, mean, ())
     matrix = codes.reshape(layout.seen(codes.shape))
     step = codes.size // _SAMPLE + 1
-    sampled = [measure.reshape(-1)[::step] for _, measure in layout.measures(matrix)]
+    # Copies: a view would keep the measures of all codes, 8 bytes each.
+    sampled = [measure.reshape(-1)[::step].copy() for _, measure in layout.measures(matrix)]
     limits = _quantiles(np.concatenate(sampled), [k / _SPREADS for k in range(1, _SPREADS)])
     return replace(layout, limits=limits)
 
@@ -70,9 +73,9 @@ def fit_planes(
     """
     shape, near = codes.shape, near_places(codes.shape)
     ranks = signed(np.arange(alphabet), negatives).astype(np.float64)
-    values = ranks[codes.reshape(-1, len(near))]
-    mean = int(16 * np.abs(values).sum()) // codes.size
-    signs, sizes = _moments(values), _moments(np.abs(values))
+    kernels = codes.reshape(-1, len(near))
+    signs, sizes = _moments(ranks, kernels), _moments(np.abs(ranks), kernels)
+    mean = int(16 * sizes[0, 1:].sum()) // codes.size
     places: list[Place] = []
     for number, before in enumerate(near):
         shifts = _least_squares(signs, before, number)[1:] if grid[0] else [0] * len(before)
@@ -91,8 +94,8 @@ def _with_limits(planes: Planes, codes: Codes, grid: tuple[int, int]) -> Planes:
     matrix = codes.reshape(planes.seen(codes.shape))
     for number, (_, expected, spread) in enumerate(planes.measures(matrix)):
         if number:  # nothing is known at the first place
-            shift_parts.append((16 * np.abs(expected) // spread)[::step])
-            spread_parts.append(spread[::step])
+            shift_parts.append(16 * np.abs(expected[::step]) // spread[::step])
+            spread_parts.append(spread[::step].copy())
     parts = 2 * each_side + 1
     middles = [(2 * k + 1) / parts for k in range(each_side)]
     return replace(
@@ -110,10 +113,18 @@ def _quantiles(measures: NDArray[np.int64], shares: list[float]) -> Limits:
     return tuple(sorted({max(1, int(ordered[int(share * ordered.size)])) for share in shares}))
 
 
-def _moments(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums of products of each two places and a constant 1, which comes first."""
-    whole = np.concatenate([np.ones((len(values), 1)), values], axis=1)
-    return whole.T @ whole
+def _moments(table: NDArray[np.float64], kernels: Codes) -> NDArray[np.float64]:
+    """Sums of products of each two places and a constant 1, which comes first.
+
+    A code stands for its entry in `table`, an integer: the sums are exact in any order.
+    """
+    places = kernels.shape[1]
+    sums = np.zeros((places + 1, places + 1))
+    for start in range(0, len(kernels), _KERNELS):
+        values = table[kernels[start : start + _KERNELS]]
+        whole = np.concatenate([np.ones((len(values), 1)), values], axis=1)
+        sums += whole.T @ whole
+    return sums
 
 
 def _least_squares(moments: NDArray[np.float64], near: tuple[int, ...], number: int) -> list[int]:

@@ -14,6 +14,7 @@ module needs numpy, not torch: `read_state` decodes every tensor.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import zlib
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from compress.atomic import write_bytes
+from compress.atomic import write_parts
 from compress.coding.bits import write_varint
 from compress.coding.cursor import Cursor
 from compress.encoding import Encoding
@@ -111,8 +112,9 @@ def write_container(
     packed = b"" if graph is None else deflate(graph, "graph")
     digest = bytes.fromhex(about["digest"])[:DIGEST_BYTES]
     parts = (write_varint(len(head)), head, write_varint(len(packed)), packed)
-    body = b"".join((digest, *parts, *(payload for _, payload in coded)))
-    write_bytes(path, MAGIC + bytes([VERSION]) + zlib.crc32(body).to_bytes(4, "little") + body)
+    body = (digest, *parts, *(payload for _, payload in coded))
+    checksum = functools.reduce(lambda sum_, part: zlib.crc32(part, sum_), body, 0)
+    write_parts(path, (MAGIC, bytes([VERSION]), checksum.to_bytes(4, "little"), *body))
 
 
 def read_container(path: Path) -> Container:

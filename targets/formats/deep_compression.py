@@ -97,7 +97,7 @@ def load(path: Path, spec: ModelSpec | None = None) -> Candidate:
         history = [
             {**step, "seconds": 0.0, "touched": [], "skipped": []} for step in about["history"]
         ]
-        candidate = restore({**about, "history": history}, arrays, own, str(path))
+        candidate = restore({**about, "history": history}, arrays, own, str(path), own=True)
         _check_same(candidate, about)
     except (EdgepressError, *_DAMAGE) as error:
         own_words = str(error) if isinstance(error, EdgepressError) else f"damaged ({error!r})"

@@ -10,15 +10,32 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
-from compress.coding import loops
+from compress.coding import loops, plane_loops, weight_loops
 
 # Below this the arrays are done before the compiled code is loaded.
 _WORTH = 1 << 16
-# The loops that call `swapped`.
-_SWAPPING = {"huffman_decode", "planes_decode"}
+# What loops call of their own: compiled code sees compiled functions only.
+_CALLED = {
+    "huffman_decode": ("swapped",),
+    "plane_block": ("swapped",),
+    "planes_decode": ("plane_block",),
+    "bits_at": ("swapped",),
+    "ends": ("bits_at",),
+    "gamma_from": ("bits_at",),
+    "lengths_from": ("bits_at", "ends", "gamma_from"),
+    "code_from": ("lengths_from",),
+    "weights_decode": ("plane_block", "code_from", "ends"),
+}
+_PLAIN: dict[str, Callable[..., Any]] = {
+    name: function
+    for module in (loops, plane_loops, weight_loops)
+    for name, function in vars(module).items()
+    if inspect.isfunction(function)
+}
 _started: set[str] = set()
 
 
@@ -52,18 +69,11 @@ def _numba() -> Any | None:
 
 
 @functools.cache
-def _compiled_swapped() -> Callable[..., Any]:
-    numba = _numba()
-    assert numba is not None
-    return numba.njit(loops.swapped)
-
-
-@functools.cache
 def _compiled(name: str) -> Callable[..., Any]:
-    numba, function = _numba(), getattr(loops, name)
+    numba, function = _numba(), _PLAIN[name]
     assert numba is not None
-    if name in _SWAPPING:  # compiled code sees compiled functions only
-        loops.swapped = _compiled_swapped()
+    for called in _CALLED.get(name, ()):
+        function.__globals__[called] = _compiled(called)
     try:
         return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # numba finds no folder to write to

@@ -202,63 +202,6 @@ def huffman_decode(
         positions[lane] = at
 
 
-def planes_decode(
-    windows: NDArray[np.uint64],
-    available: int,
-    steps: NDArray[np.int64],
-    table: NDArray[Any],
-    symbols: NDArray[Any],
-    places: NDArray[np.uint32],
-    words: NDArray[np.uint16],
-) -> int:
-    """Words cut where they end (planes.py), block after block; the bits read, -1 for too few.
-
-    windows: as for huffman_decode; `available` bits. steps: (2, number), how many bits of each
-    word, and how many words end there. table: for each step, the symbol of every word that may
-    come, of those that go on any. places, words: work space of a block, whose size theirs is.
-    """
-    three, seven, whole = np.uint64(3), np.uint64(7), np.uint64(64)
-    position = 0
-    for low in range(0, symbols.size, places.size):
-        active, first, begun = min(places.size, symbols.size - low), 0, 1
-        for step in range(steps.shape[1]):
-            bits, last = steps[0, step], steps[1, step] - 1
-            if active * bits > available - position:
-                return -1
-            at, width = np.uint64(position), np.uint64(bits)
-            position += active * bits
-            left = row = 0
-            while row < active:
-                window = swapped(windows[np.int64(at >> three)]) << (at & seven)
-                stop = min(row + 57 // bits, active)
-                at += np.uint64(stop - row) * width
-                # A word that goes on keeps its place; a sign is added up, as a branch costs more.
-                if step == 0:
-                    for index in range(row, stop):
-                        word = np.int64(window >> (whole - width))
-                        window <<= width
-                        symbols[low + index] = table[word]
-                        places[left] = index
-                        words[left] = np.uint16(word - last - 1)
-                        left += (last - word) >> 63 & 1
-                else:
-                    for index in range(row, stop):
-                        word = np.int64(window >> (whole - width)) | np.int64(words[index]) << bits
-                        window <<= width
-                        place = places[index]
-                        symbols[low + np.int64(place)] = table[first + word]
-                        places[left] = place
-                        words[left] = np.uint16(word - last - 1)
-                        left += (last - word) >> 63 & 1
-                row = stop
-            active = left
-            if active == 0:
-                break
-            first += begun << bits
-            begun = (begun << bits) - last - 1
-    return position
-
-
 def gaps_decode(gaps: NDArray[Any], values: NDArray[Any], codes: NDArray[Any]) -> None:
     """Put values into `codes`, each so many places after the one before (gaps.py).
 

@@ -140,7 +140,6 @@ def _read_compiled(raw: NDArray[np.uint8], steps: list[_Step], symbols: Symbols)
         _every_word(steps).astype(symbols.dtype),
         symbols,
         np.empty(size, np.uint32),
-        np.empty(size, np.uint16),
     )
     if end < 0:
         raise _cut_off(raw.size, symbols.size)

@@ -28,6 +28,7 @@ from compress.coding import huffman
 from compress.coding.bits import write_varint
 from compress.coding.codes import MAX_ALPHABET, pack_codes, unpack_codes
 from compress.coding.cursor import Cursor
+from compress.coding.direct import Streams
 from compress.coding.gaps import MAX_WIDTH, cheapest_width, from_gaps, to_gaps
 from compress.errors import ContainerError
 
@@ -105,6 +106,18 @@ def measure_codes(data: memoryview) -> CodeBytes:
     head = cursor.offset
     cursor.take(gaps)
     return CodeBytes(coding.name, width, entries, head, gaps, len(cursor.rest()))
+
+
+def plane_streams(data: memoryview, size: int) -> Streams | None:
+    """Where the codes of `size` elements are, if they are in planes; ContainerError for damage."""
+    cursor = Cursor(data, "coded weights")
+    number = cursor.byte()
+    if number == SYMBOLS_IN_PLANES:
+        return Streams(cursor.rest(), -1, 0, size)
+    if number != GAPS_IN_PLANES:
+        return None
+    width, entries, gap_bytes = cursor.byte(), cursor.varint(), cursor.varint()
+    return Streams(cursor.rest(), width, gap_bytes, entries)
 
 
 def _coding(number: int) -> Coding:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,9 @@ from compress.atomic import atomic_path
 from compress.encoding import Encoded, Encoding
 from compress.errors import ContainerError, ExportError
 from targets.formats.dc_envelope import Container, amiss, read_container
+from targets.formats.dc_fill import Filler
 from targets.formats.dc_record import Record
-from targets.formats.onnx_wire import Holed
+from targets.formats.onnx_wire import Hole, Holed
 
 if TYPE_CHECKING:
     import onnx
@@ -33,6 +34,7 @@ Tensors = Iterable[tuple[str, NDArray[Any], Encoding | None]]
 _MARK = b"in-container:"
 # A mark costs about as much.
 _LEAST_BYTES = 64
+_LARGEST_MODEL = (1 << 31) - 1
 
 
 def skeleton(model: bytes, tensors: Tensors) -> bytes:
@@ -62,18 +64,43 @@ def filled(graph: bytes, tensors: Tensors) -> bytes:
     """The .onnx of a skeleton and tensors in memory. Raises ContainerError for damage."""
     known = dict(_arrays(tensors))
     shapes = {reference: (array.dtype, array.shape) for reference, array in known.items()}
-    return b"".join(_pieces(graph, shapes, known.__getitem__))
+    return b"".join(_checked(graph, shapes).fill(lambda hole: known[hole.reference]))
 
 
 def onnx_bytes(container: Path) -> bytes:
-    """What `write_onnx` writes, for a session without a file in between."""
+    """What `write_onnx` writes, for a session without a file in between.
+
+    Memory: the result and one tensor. Raises ContainerError for damage, and beyond protobuf's
+    2 GiB.
+    """
     opened = read_container(container)
-    whole = io.BytesIO()  # b"".join would hold all pieces beside it
     try:
-        whole.writelines(_filled_from(opened))
+        model, places = _wanted(opened)
+        if model.size > _LARGEST_MODEL:
+            raise ContainerError(
+                f"the graph wants {model.size:,} bytes; an .onnx has at most {_LARGEST_MODEL:,}"
+            )
+        whole = io.BytesIO(bytes(model.size))
+        _fill(whole, model, opened, places)
         return whole.getvalue()
     except ContainerError as error:
         raise amiss(opened.source, error) from error
+
+
+def _fill(whole: io.BytesIO, model: Holed, opened: Container, places: Mapping[str, int]) -> None:
+    """Write values where they stay. Nothing may hold the buffer afterwards: whole's value would
+    be a copy then."""
+    target = whole.getbuffer()
+    filler = Filler(target, sum(record.size for record in opened.records))
+
+    def put(hole: Hole, at: int) -> None:
+        place = places[hole.reference]
+        values = hole.reference.startswith("values:")
+        if values and filler.write(opened.records[place], opened.payloads[place], at):
+            return
+        filler.copy(_array(opened.tensor(place), hole.reference), at)
+
+    model.fill_into(target, put)
 
 
 def write_onnx(container: Path, path: Path) -> None:
@@ -83,13 +110,18 @@ def write_onnx(container: Path, path: Path) -> None:
     """
     opened = read_container(container)
     try:
+        model, places = _wanted(opened)
+        pieces = model.fill(
+            lambda hole: _array(opened.tensor(places[hole.reference]), hole.reference)
+        )
         with atomic_path(path) as aside, aside.open("wb") as file:
-            file.writelines(_filled_from(opened))
+            file.writelines(pieces)
     except ContainerError as error:
         raise amiss(opened.source, error) from error
 
 
-def _filled_from(container: Container) -> Iterator[bytes | memoryview]:
+def _wanted(container: Container) -> tuple[Holed, dict[str, int]]:
+    """The graph, and for each reference that it may make the place of the tensor's record."""
     if container.graph is None:
         raise ContainerError(
             f"{container.source} carries no graph; write it with "
@@ -100,11 +132,7 @@ def _filled_from(container: Container) -> Iterator[bytes | memoryview]:
     for place, record in enumerate(container.records):
         for reference, shape in _references(record):
             shapes[reference], places[reference] = shape, place
-
-    def find(reference: str) -> NDArray[Any]:
-        return dict(_arrays([container.tensor(places[reference])]))[reference]
-
-    return _pieces(container.graph, shapes, find)
+    return _checked(container.graph, shapes), places
 
 
 def _references(record: Record) -> Iterator[tuple[str, Shape]]:
@@ -118,10 +146,8 @@ def _references(record: Record) -> Iterator[tuple[str, Shape]]:
             yield f"{kind}.T:{record.name}", (dtype, record.shape[::-1])
 
 
-def _pieces(
-    graph: bytes, shapes: Mapping[str, Shape], find: Callable[[str], NDArray[Any]]
-) -> Iterator[bytes | memoryview]:
-    """The .onnx, piece by piece; what the graph wants is checked before the first."""
+def _checked(graph: bytes, shapes: Mapping[str, Shape]) -> Holed:
+    """The graph, which wants only what there is."""
     model = Holed(graph, _MARK)
     for hole in model.holes:
         if hole.reference not in shapes:
@@ -134,7 +160,7 @@ def _pieces(
                 f"the graph wants {hole.name!r} of shape {hole.shape}, the container has "
                 f"{hole.reference!r} of {shape}; get the file again"
             )
-    return model.fill(lambda hole: find(hole.reference))
+    return model
 
 
 def _arrays(tensors: Tensors) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -147,6 +173,11 @@ def _arrays(tensors: Tensors) -> Iterator[tuple[str, NDArray[Any]]]:
             yield f"{kind}:{name}", np.ascontiguousarray(values)
             if values.ndim == 2:
                 yield f"{kind}.T:{name}", np.ascontiguousarray(values.T)
+
+
+def _array(tensor: tuple[str, NDArray[Any], Encoding | None], reference: str) -> NDArray[Any]:
+    """The array of that reference, of a tensor that has it."""
+    return next(array for known, array in _arrays([tensor]) if known == reference)
 
 
 def _identity(tensor: onnx.TensorProto) -> bytes:

@@ -88,7 +88,7 @@ def encode_tensor(
 def decode_tensor(record: Record, payload: memoryview) -> tuple[NDArray[Any], Encoding | None]:
     """The array and its encoding, bit for bit as `encode_tensor` got them."""
     try:
-        values, codes = _taken_apart(record, payload)
+        values, codes = taken_apart(record, payload)
         if codes is None:
             return values[0].reshape(record.shape), None
         if record.form == MASKED:
@@ -102,7 +102,7 @@ def decode_tensor(record: Record, payload: memoryview) -> tuple[NDArray[Any], En
 def measure_tensor(record: Record, payload: memoryview) -> TensorBytes:
     """What the bytes of a tensor are spent on; its codes are not decoded."""
     try:
-        _, codes = _taken_apart(record, payload)
+        _, codes = taken_apart(record, payload)
         if codes is None:
             return TensorBytes(len(payload), None)
         return TensorBytes(len(payload) - len(codes), measure_codes(codes))
@@ -110,10 +110,10 @@ def measure_tensor(record: Record, payload: memoryview) -> TensorBytes:
         raise ContainerError(f"tensor {record.name!r} is damaged: {error}") from error
 
 
-def _taken_apart(
+def taken_apart(
     record: Record, payload: memoryview
 ) -> tuple[list[NDArray[Any]], memoryview | None]:
-    """(values; or codebook and scales, codes as they are coded)."""
+    """(values; or codebook and scales, codes as they are coded: None where there are none)."""
     cursor = Cursor(payload, "its bytes")
     if record.form == PLAIN:
         values = [unpack_array(cursor, record.dtype, record.size)]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from compress.coding import compiled, loops
+from compress.coding import compiled, plane_loops
 from compress.coding.huffman import canonical_codes, code_lengths, decode, encode, pack, unpack
 from compress.coding.planes import read_planes
 from compress.errors import ContainerError
@@ -81,7 +81,7 @@ def test_as_many_bytes_as_one_lane() -> None:
 def test_the_loop_does_as_the_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plain Python here, so that it holds without numba, too."""
     monkeypatch.setattr(compiled, "worth_it", lambda _: True)
-    monkeypatch.setattr(compiled, "kernel", lambda name: getattr(loops, name))
+    monkeypatch.setattr(compiled, "kernel", lambda name: getattr(plane_loops, name))
     for symbols, alphabet in ((skewed(3000, 300), 300), (skewed(BLOCK + 50, 3), 3)):
         with np.errstate(over="ignore"):
             data = pack(symbols, alphabet, planes=True)

@@ -167,6 +167,31 @@ def test_a_graph_that_asks_for_what_is_not_there(plain: Path) -> None:
     )
 
 
+def test_a_graph_beyond_what_an_onnx_may_have(plain: Path) -> None:
+    """A small file that asks for the same weights again and again."""
+    model = onnx.ModelProto()
+    for _ in range(2400):
+        tensor = onnx.TensorProto(dims=[300, 784], data_type=1)
+        tensor.raw_data = b"in-container:values:fc1.weight"
+        model.graph.initializer.append(tensor)
+    put(plain, {**parts(plain), "graph": model.SerializeToString()})
+    with pytest.raises(ContainerError, match=r"wants 2,25.* bytes; an .onnx has at most 2,147,"):
+        onnx_bytes(plain)
+
+
+def test_bytes_of_damaged_weights(exported: Json, tmp_path: Path) -> None:
+    """Compiled or not, the message is the reader's."""
+    candidate, *_ = exported
+    quick = tmp_path / "quick.dc"
+    QuickExporter()(candidate, quick)
+    found = parts(quick)
+    put(quick, {**found, "payload": found["payload"][:-1] + b"\xff"})
+    with pytest.raises(ContainerError, match=r"tensor 'fc3\.weight' is damaged") as caught:
+        onnx_bytes(quick)
+    assert str(caught.value).startswith(str(quick))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_graph_that_reads_another_file(plain: Path) -> None:
     model = with_initializer(dims=[1], data_location=onnx.TensorProto.EXTERNAL)
     entry = model.graph.initializer[0].external_data.add()

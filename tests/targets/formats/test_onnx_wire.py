@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from compress.encoding import Masked
 from compress.errors import ContainerError
 from targets.formats.dc_envelope import write_container
+from targets.formats.dc_fill import Filler
 from targets.formats.dc_skeleton import skeleton, write_onnx
 from targets.formats.onnx_wire import Holed
 
@@ -44,6 +45,9 @@ def test_the_bytes_are_onnxs_own(kind: str, shape: tuple[int, ...]) -> None:
     assert hole.dtype == np.dtype(kind)
     written = b"".join(Holed(graph, MARK).fill(lambda _: values))
     assert written == whole.SerializeToString(deterministic=True)
+    target = memoryview(bytearray(Holed(graph, MARK).size))
+    Holed(graph, MARK).fill_into(target, lambda _, at: Filler(target, 0).copy(values, at))
+    assert bytes(target) == written
 
 
 def test_a_graph_without_holes_stays() -> None:

@@ -33,6 +33,7 @@ from compress.coding.huffman import MAX_ALPHABET, MAX_LENGTH, pack, unpack
 from compress.errors import ContainerError
 
 ZEROS, ONES, CONSTANT, RAW, INTEGERS, STEPS, GRID, LADDER, SPLIT = range(9)
+_BLOCK = 1 << 16
 _MANTISSA = 23
 _PLUS, _MINUS, _SIGNED = range(3)
 # A grid is looked for on this many values before all are tried.
@@ -77,7 +78,7 @@ def unpack_array(cursor: Cursor, dtype: np.dtype[Any], count: int) -> Array:
     reader = _READERS.get((way, dtype.kind if dtype.kind == "i" else dtype.name))
     if reader is None:
         raise _damaged(f"way {way} for values of type {dtype}")
-    return reader(cursor, count).astype(dtype)
+    return reader(cursor, count).astype(dtype, copy=False)
 
 
 def _constant(values: Array) -> bytes:
@@ -228,15 +229,17 @@ def _write_split(values: NDArray[np.float32]) -> bytes:
     """One byte: mantissa bits left out + 32 * signs; the least exponent and their spread, a byte
     each; Huffman words of the exponents; then signs and mantissas, packed."""
     bits = values.view(np.uint32)
-    mantissas = bits & ((1 << _MANTISSA) - 1)
-    exponents = bits >> _MANTISSA & 0xFF
-    minus = bits >> 31
+    tails = bits & ((1 << _MANTISSA) - 1)
+    exponents = (bits >> _MANTISSA).astype(np.uint8)  # without the sign above it
+    minus = np.signbit(values)
     signs = _SIGNED if minus.any() and not minus.all() else int(minus[0])
-    used = int(np.bitwise_or.reduce(mantissas))
+    used = int(np.bitwise_or.reduce(tails))
     spare = (used & -used).bit_length() - 1 if used else _MANTISSA
-    tails, width = mantissas >> spare, _MANTISSA - spare
+    tails >>= spare
+    width = _MANTISSA - spare
     if signs == _SIGNED:
-        tails, width = tails | minus << width, width + 1
+        tails |= minus.astype(np.uint32) << width
+        width += 1
     least, spread = int(exponents.min()), int(np.ptp(exponents))
     words = pack(exponents - least, spread + 1) if spread else b""
     head = bytes([spare | signs << 5, least, spread])
@@ -252,15 +255,17 @@ def _read_split(cursor: Cursor, count: int) -> NDArray[np.float32]:
     words = cursor.take(cursor.varint()) if spread else b""
     tails = unpack_uints(cursor.take((count * width + 7) // 8), width, count)
     exponents = unpack(words, count, spread + 1) if spread else np.zeros(count, np.uint8)
-    bits = exponents.astype(np.uint32) + np.uint32(least)
-    if signs == _SIGNED:
-        bits |= (tails >> (_MANTISSA - spare)) << 8
-        tails &= (1 << (_MANTISSA - spare)) - 1
-    elif signs == _MINUS:
-        bits |= 1 << 8
-    bits <<= _MANTISSA
-    bits |= tails << spare
-    return bits.view(np.float32)
+    for start in range(0, count, _BLOCK):  # where the tails are: a net may be one such array
+        part = tails[start : start + _BLOCK]
+        bits = exponents[start : start + _BLOCK].astype(np.uint32) + np.uint32(least)
+        if signs == _SIGNED:
+            bits |= (part >> (_MANTISSA - spare)) << 8
+            part &= (1 << (_MANTISSA - spare)) - 1
+        elif signs == _MINUS:
+            bits |= 1 << 8
+        part <<= spare
+        part |= bits << _MANTISSA
+    return tails.view(np.float32)
 
 
 _READERS: dict[tuple[int, str], Callable[[Cursor, int], Array]] = {

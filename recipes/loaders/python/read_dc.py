@@ -288,22 +288,30 @@ def _split(data: _Bytes, count: int) -> np.ndarray:
     words = data.take(data.varint()) if spread else b""
     width = 23 - spare
     tails = _uints(data, width + (signs == 2), count)
-    bits = least + (
-        _huffman(words, count, spread + 1, _in_lanes).astype(np.uint32) if spread else 0
-    )
-    minus = tails >> width if signs == 2 else np.full(count, signs, np.uint32)
-    mantissas = (tails & ((1 << width) - 1)) << spare
-    return (minus << 31 | bits << 23 | mantissas).astype(np.uint32).view(np.float32)
+    above = _huffman(words, count, spread + 1, _in_lanes) if spread else np.zeros(count, np.uint8)
+    for low in range(0, count, 1 << 16):  # in place: a net may be one such array
+        part = tails[low : low + (1 << 16)]
+        bits = above[low : low + (1 << 16)].astype(np.uint32) + np.uint32(least)
+        minus = part >> width if signs == 2 else np.uint32(signs)
+        part &= (1 << width) - 1
+        part <<= spare
+        part |= minus << 31 | bits << 23
+    return tails.view(np.float32)
 
 
 def _uints(data: bytes | _Bytes | memoryview, width: int, count: int) -> np.ndarray:
     """Unsigned integers of `width` bits, the highest first, padded to a byte."""
     source = data if isinstance(data, _Bytes) else _Bytes(data)
     raw = np.frombuffer(source.take((count * width + 7) // 8), np.uint8)
-    bits = np.unpackbits(raw, count=count * width).reshape(count, width)
     values = np.zeros(count, np.uint32)
-    for column in range(width):
-        values = values << 1 | bits[:, column]
+    for low in range(0, count, 1 << 16):  # a bit takes a byte here: not all at once
+        part = values[low : low + (1 << 16)]
+        first = low // 8 * width
+        packed = raw[first : first + (part.size * width + 7) // 8]
+        bits = np.unpackbits(packed, count=part.size * width).reshape(part.size, width)
+        for column in range(width):
+            part <<= 1
+            part |= bits[:, column]
     return values
 
 

@@ -30,7 +30,8 @@ def test_the_readmes_show_the_results_as_they_are(readme: Path, results: list[Pa
 
 def test_the_readme_shows_the_containers_as_they_are() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = containers_markdown([read_report(path) for path in RESULTS])
+    chosen = [path for path in RESULTS if path.name.split(".")[1] != "int8"]
+    table = containers_markdown([read_report(path) for path in chosen])
     assert insert(text, table, "README.md", "containers") == text, "run `make results`"
 
 

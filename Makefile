@@ -50,10 +50,11 @@ env: $(READY)
 demo: $(READY)
 	$(VENV)/bin/edgepress run lenet5_deep_compression --out '$(OUT)' --overwrite
 
+CONTAINERS := $(foreach method,deep-compression smallest rate,recipes/results/*.$(method).*.json)
 results: $(READY)
 	$(VENV)/bin/edgepress table recipes/results/*.json --into recipes/results/README.md
 	$(VENV)/bin/edgepress table $(wildcard recipes/results/lenet5.deep*.json recipes/results/*-imagenet.int8.*.json) --into README.md
-	$(VENV)/bin/edgepress table --containers $(filter-out %.int8.onnxruntime-litert.amd-epyc-2core.json,$(wildcard recipes/results/*.json)) --into README.md
+	$(VENV)/bin/edgepress table --containers $(wildcard $(CONTAINERS)) --into README.md
 
 # torch's threads sleep instead of spinning: else other work on the cores slows them tenfold.
 test: export OMP_WAIT_POLICY ?= PASSIVE

@@ -1,6 +1,6 @@
 """LeNet-5 on MNIST as small as it gets: pruned while it learns, levels by rate; then int8.
 
-Beside lenet5_deep_compression, which does what the paper's authors did, in a tenth of the time.
+Beside lenet5_deep_compression, which does what the paper's authors did, in far less time.
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` whole or not at all."""
-    write_parts(path, (data,))
+    with atomic_path(path) as aside:
+        aside.write_bytes(data)
 
 
 def write_parts(path: Path, parts: Iterable[bytes]) -> None:

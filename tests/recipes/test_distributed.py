@@ -58,6 +58,7 @@ def two_forks(
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = str(held.getsockname()[1])
     place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    place["OMP_NUM_THREADS"] = "1"  # as torchrun does
     ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
     started = [Forked(main, *arguments, **place, **rank) for rank in ranks]
     return [finish(process) for process in started]

@@ -109,11 +109,12 @@ class ShareByRate:
             found = search_price(lambda price: net.bytes_of(net.at(price)) <= most, dear=True)
             asked = f"coded_bytes={most}"
         elif (drop := self.drop) is not None:
-            least = task.score(before.predict, self.metric, "ShareByRate") - drop
-            found = search_price(
-                lambda price: task.score(net.at(price).predict, self.metric, "") >= least,
-                dear=False,
-            )
+
+            def score(candidate: Candidate) -> float:
+                return task.score(candidate.predict, self.metric, "ShareByRate")
+
+            least = score(before) - drop
+            found = search_price(lambda price: score(net.at(price)) >= least, dear=False)
             asked = f"drop={drop}"
         else:
             bound = self.divergence

@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 from compress.candidate import Candidate
 from compress.errors import ExportError, first_line
 from targets.formats.exportable import OUTPUT, check_folded
+from targets.formats.onnx_sheet import prune_initializers
 from targets.formats.reweighing import reweighed
 
 # Opset 18 has the axes of ReduceMean as an input; 21 the newest that was checked end to end.
@@ -118,12 +119,3 @@ def _pool_instead_of_mean(graph: onnx.GraphProto) -> None:
             nodes.append(helper.make_node("Flatten", [pooled], [target], name=f"{node.name}_flat"))
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-def prune_initializers(graph: onnx.GraphProto) -> None:
-    """Drop the initializers that no node reads; the rest stay in order of first use."""
-    order = dict.fromkeys(name for node in graph.node for name in node.input)
-    known = {tensor.name: tensor for tensor in graph.initializer}
-    kept = [known[name] for name in order if name in known]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)

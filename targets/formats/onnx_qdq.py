@@ -16,8 +16,7 @@ import onnx
 from onnx import numpy_helper
 
 from compress.candidate import ActivationQuant, Candidate
-from targets.formats.onnx_graph import prune_initializers
-from targets.formats.onnx_sheet import Sheet
+from targets.formats.onnx_sheet import Sheet, prune_initializers
 from targets.formats.onnx_weights import write_integer_weights
 
 TOP = 255

@@ -38,3 +38,12 @@ class Sheet:
     def makes(self, tensor: str) -> bool:
         """True where a node so far gives `tensor`."""
         return any(tensor in node.output for node in self.nodes)
+
+
+def prune_initializers(graph: onnx.GraphProto) -> None:
+    """Drop the initializers that no node reads; the rest stay in order of first use."""
+    order = dict.fromkeys(name for node in graph.node for name in node.input)
+    known = {tensor.name: tensor for tensor in graph.initializer}
+    kept = [known[name] for name in order if name in known]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)

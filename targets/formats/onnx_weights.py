@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from compress.candidate import ActivationQuant, Candidate
 from compress.encoding import Encoded
 from compress.errors import ExportError
 from compress.simulate import int32_bias, integer_weight
+from targets.formats.onnx_parameters import parameter_of
 from targets.formats.onnx_sheet import Sheet
 
 
@@ -87,16 +87,3 @@ def _is_layer(node: onnx.NodeProto) -> bool:
     """True for a product with a weight, its factors alpha and beta 1."""
     factors = [a.f for a in node.attribute if a.name in ("alpha", "beta")]
     return node.op_type in ("Conv", "Gemm", "MatMul") and all(f == 1 for f in factors)
-
-
-def parameter_of(tensor: onnx.TensorProto, known: Mapping[str, Encoded]) -> tuple[str, bool] | None:
-    """(parameter, transposed?) whose values `tensor` holds; names break ties only."""
-    values = numpy_helper.to_array(tensor)
-    alike = [name for name in known if known[name].indices.size == values.size]
-    for name in sorted(alike, key=lambda name: name != tensor.name):
-        decoded = known[name].decode()
-        if np.array_equal(decoded, values):
-            return name, False
-        if decoded.ndim == 2 and np.array_equal(decoded.T, values):
-            return name, True
-    return None

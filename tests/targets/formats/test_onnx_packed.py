@@ -33,7 +33,8 @@ from targets.artifact import Artifact
 from targets.equivalence import assert_equivalent
 from targets.formats.onnx import build_model
 from targets.formats.onnx_graph import float_model
-from targets.formats.onnx_packed import PROFILES, OnnxPackedExporter, pack
+from targets.formats.onnx_pack import PROFILES, pack
+from targets.formats.onnx_packed import OnnxPackedExporter
 from targets.inspection import inspect_file
 from targets.metadata import KEY, read_metadata
 from targets.runtimes.onnxruntime import OnnxRuntime

@@ -10,7 +10,10 @@ from compress.errors import MissingExtraError
 
 
 def need(module: str, extra: str, asker: str) -> ModuleType:
-    """Import `module`, or raise MissingExtraError naming the extra that brings it."""
+    """Import `module`, or raise MissingExtraError naming the extra that brings it.
+
+    `extra` "": edgepress itself brings it, and somebody left it out.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -28,7 +31,7 @@ def need_installed(module: str, extra: str, asker: str) -> None:
 
 
 def _missing(module: str, extra: str, asker: str, reason: str) -> MissingExtraError:
+    wanted = f"edgepress[{extra}]" if extra else "edgepress"
     return MissingExtraError(
-        f"{asker} needs {module}, which is not installed{reason}; "
-        f"run: pip install 'edgepress[{extra}]'"
+        f"{asker} needs {module}, which is not installed{reason}; run: pip install '{wanted}'"
     )

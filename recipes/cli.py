@@ -79,11 +79,7 @@ def _parser() -> _Parser:
     bench.add_argument("--rounds", type=_positive, default=3, help="processes a file (default 3)")
     bench.add_argument("--runs", type=_positive, default=50, help="timed runs each (default 50)")
     bench.add_argument("--json", action="store_true", help="print JSON with the raw times")
-    decode = commands.add_parser("decode", help="write a container as a file that runtimes load")
-    decode.add_argument("file", type=Path, metavar="FILE", help=".dc")
-    decode.add_argument("--to", choices=("onnx",), default="onnx", help="default onnx")
-    decode.add_argument("--out", type=Path, metavar="PATH", help="default FILE with suffix .onnx")
-    decode.add_argument("--overwrite", action="store_true", help="replace PATH if it is there")
+    _add_unpack(commands)
     inspect = commands.add_parser("inspect", help="what a file holds, layer by layer")
     inspect.add_argument(
         "file", type=Path, metavar="FILE", help=".dc, .onnx, .tflite, .safetensors"
@@ -113,6 +109,20 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     again = run.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on from the last finished epoch")
     again.add_argument("--overwrite", action="store_true", help="replace an earlier run's output")
+
+
+def _add_unpack(commands: argparse._SubParsersAction[_Parser]) -> None:
+    unpack = commands.add_parser("unpack", help="write a container as a file that others load")
+    unpack.add_argument("file", type=Path, metavar="FILE", help=".dc")
+    kinds = ("onnx", "onnx-packed", "state-dict", "tflite")
+    unpack.add_argument("--to", choices=kinds, default="onnx", help="default onnx")
+    unpack.add_argument(
+        "--profile",
+        choices=("compatible", "modern"),
+        help="of onnx-packed: opset 18 (default), or 21 with tensors of 4 bits",
+    )
+    unpack.add_argument("--out", type=Path, metavar="PATH", help="default beside FILE")
+    unpack.add_argument("--overwrite", action="store_true", help="replace PATH if it is there")
 
 
 def _positive(text: str) -> int:

@@ -74,8 +74,8 @@ def _smaller(report: Report, ship: Row | None) -> list[str]:
     if not rows:
         return []
     least = min(rows, key=lambda r: r.download_bytes)
-    decoding = "; `edgepress decode` makes an .onnx of it" if least.format == "dc" else ""
+    unpacking = "; `edgepress unpack` makes an .onnx of it" if least.format == "dc" else ""
     return [
         f"Smallest to send is {least.path} ({bytes_text(least.download_bytes)}), which was "
-        f"not run as it is: {least.not_measured.get('latency_ms', 'not measured')}{decoding}."
+        f"not run as it is: {least.not_measured.get('latency_ms', 'not measured')}{unpacking}."
     ]

@@ -20,7 +20,7 @@ def execute(arguments: argparse.Namespace) -> None:
     """Measure `arguments.files` on each thread count and print a table, or JSON."""
     for path in arguments.files:
         if path.suffix not in RUNNABLE:
-            hint = f"; run `edgepress decode {path}` first" if path.suffix == ".dc" else ""
+            hint = f"; run `edgepress unpack {path}` first" if path.suffix == ".dc" else ""
             raise DeviceError(
                 f"{path} cannot be measured: a stock runtime loads {' and '.join(RUNNABLE)}{hint}"
             )

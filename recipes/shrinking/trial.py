@@ -19,10 +19,10 @@ from recipes.shrinking.answers import Classes, Original, answers_of
 from recipes.shrinking.ladder import Rung, bits_by_layer
 from recipes.shrinking.material import Material
 from recipes.toolbox.delivery import EXPORTERS, RUNTIMES
-from recipes.toolbox.model_files import write_decoded
 from recipes.toolbox.progress import busy
 from targets.artifact import Artifact
 from targets.equivalence import assert_equivalent
+from targets.formats.dc_unpack import unpack_onnx
 from targets.formats.deep_compression import DeepCompressionExporter
 from targets.rows import Score
 from targets.runtimes.onnxruntime import OnnxRuntime
@@ -115,7 +115,7 @@ class Bench:
     def _compare_decoded(self, container: Artifact, neighbour: Artifact) -> None:
         with tempfile.TemporaryDirectory() as folder:
             decoded = Path(folder) / "decoded.onnx"
-            write_decoded(container.path, decoded)
+            unpack_onnx(container.path, decoded)
             found = OnnxRuntime().load(decoded).predict(self._few())
         expected = OnnxRuntime().load(neighbour.path).predict(self._few())
         if not np.array_equal(found, expected):

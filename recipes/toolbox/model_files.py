@@ -19,7 +19,7 @@ from compress.task import Predict
 from recipes.pictures.presets import PRESETS, check_channels, preprocess_for
 from recipes.toolbox.class_names import read_class_names
 from targets.artifact import Session
-from targets.formats.dc_envelope import read_container
+from targets.formats.dc_unpack import unpack_onnx
 from targets.metadata import ArtifactMetadata
 from targets.runtimes.litert import LiteRtRuntime
 from targets.runtimes.onnxruntime import OnnxRuntime
@@ -119,24 +119,8 @@ def as_runnable(path: Path, folder: Path) -> Path:
     if kind != ".dc":
         return path
     decoded = folder / f"{path.stem}.onnx"
-    write_decoded(path, decoded)
+    unpack_onnx(path, decoded)
     return decoded
-
-
-def write_decoded(container: Path, path: Path) -> None:
-    """Write the .onnx that a container holds: from its graph, or by torch from its specification.
-
-    Raises ContainerError for what is damaged, before anything slow is imported.
-    """
-    if read_container(container).graph is not None:
-        from targets.formats.dc_skeleton import write_onnx
-
-        write_onnx(container, path)
-        return
-    from targets.formats.deep_compression import load
-    from targets.formats.onnx import OnnxExporter
-
-    OnnxExporter()(load(container), path)
 
 
 def _metadata(runnable: Path, asked: Path) -> ArtifactMetadata | None:

@@ -17,6 +17,7 @@ from targets.formats.exportable import OUTPUT
 from targets.formats.onnx_graph import OPSETS, float_model
 from targets.formats.onnx_grids import find_grids
 from targets.formats.onnx_qdq import QdqWriter
+from targets.formats.onnx_sheet import checked_bytes
 from targets.metadata import KEY, artifact_metadata
 
 
@@ -65,8 +66,7 @@ def write_model(
     exporter: Exporter, candidate: Candidate, model: onnx.ModelProto, path: Path
 ) -> Artifact:
     """Check `model` and write it, whole or not at all, as `exporter`'s file of `candidate`."""
-    onnx.checker.check_model(model, full_check=True)
-    write_bytes(path, model.SerializeToString(deterministic=True))
+    write_bytes(path, checked_bytes(model))
     classes = tuple(d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim)
     own = candidate.spec.inputs[0]
     inputs = (TensorSpec(own.name, (1, *own.shape[1:]), "float32", own.layout),)

@@ -12,10 +12,13 @@ from compress.encoding import Encoded
 
 
 def parameter_of(tensor: onnx.TensorProto, known: Mapping[str, Encoded]) -> tuple[str, bool] | None:
-    """(parameter, transposed?) whose values `tensor` holds; names break ties only."""
+    """(parameter, transposed?) whose values `tensor` holds; names break ties only.
+
+    The order of `known` does not matter: a container gives its encodings in another.
+    """
     values = numpy_helper.to_array(tensor)
     alike = [name for name in known if known[name].indices.size == values.size]
-    for name in sorted(alike, key=lambda name: name != tensor.name):
+    for name in sorted(alike, key=lambda name: (name != tensor.name, name)):
         decoded = known[name].decode()
         if np.array_equal(decoded, values):
             return name, False

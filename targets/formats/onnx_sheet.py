@@ -47,3 +47,9 @@ def prune_initializers(graph: onnx.GraphProto) -> None:
     kept = [known[name] for name in order if name in known]
     del graph.initializer[:]
     graph.initializer.extend(kept)
+
+
+def checked_bytes(model: onnx.ModelProto) -> bytes:
+    """The bytes of a finished model, equal for equal models; it passes onnx's own full check."""
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)

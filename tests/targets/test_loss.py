@@ -99,7 +99,7 @@ def test_a_container_is_never_the_file_to_load() -> None:
     advice = advise(report(FP32, INT8, small))
     assert advice.ship is INT8
     (note,) = [note for note in advice.notes if "net.dc" in note]
-    assert "`edgepress decode` makes an .onnx of it" in note
+    assert "`edgepress unpack` makes an .onnx of it" in note
     lossy = advise(report(FP32, INT8, replace(small, estimated_drop=0.5)))
     assert not [note for note in lossy.notes if "net.dc" in note]
 

@@ -103,8 +103,8 @@ def _packed(opened: Container) -> bytes:
     encodings = {name: found for name, _, found in opened.decode() if found is not None}
     model = _parsed(opened, onnx_bytes(Path(opened.source)))
     try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # of many types, some of them not public
         raise _damaged(opened, error) from error
     pack(model, encodings)
     return checked_bytes(model)

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.errors import ReportError
+from compress.errors import EdgepressError, ReportError
 from targets import runner
 from targets.report import (
     Layer,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from compress.candidate import Candidate, Step
     from compress.encoding import Encoding
     from compress.stages.sensitivity import Sensitivity
-    from targets.account import FileAccount
+    from targets.inspection import Inspection
     from targets.measurement import Measurement
 
 _PACKAGES = (
@@ -61,6 +61,7 @@ def build_report(
         for entry in entries
     ]
     uncounted = counts[final.digest()]["uncounted"]
+    found, unread = _inspected(entries)
     return Report(
         recipe=about.recipe,
         git_commit=git_commit(),
@@ -72,22 +73,32 @@ def build_report(
         max_drop=about.max_drop,
         sizes=tuple(SizePoint(stage, size) for stage, size in (sizes or {}).items()),
         layers=layers_of(final),
-        not_measured=tuple(f"MACs of {line}" for line in uncounted),
+        not_measured=(*(f"MACs of {line}" for line in uncounted), *unread),
         smoke=about.smoke,
         budget_bytes=about.budget_bytes,
         scored_on=about.scored_on,
         notes=about.notes,
         sensitivity=_scan(about.sensitivity),
-        accounts=_accounts(entries),
+        accounts=tuple(file.account for file in found if file.account),
+        sizes_by_cause=tuple(
+            file.sizes.against(compared.bytes) for file in found if file.sizes is not None
+        ),
     )
 
 
-def _accounts(entries: Sequence[Entry]) -> tuple[FileAccount, ...]:
-    """Of each container that was written, once."""
-    from targets.accounting import account_file
+def _inspected(entries: Sequence[Entry]) -> tuple[list[Inspection], list[str]]:
+    """(every file that was written, once; a line for each that cannot be read here)."""
+    from targets.inspection import inspect_file
 
-    containers = {e.artifact.sha256: e.artifact.path for e in entries if e.artifact.format == "dc"}
-    return tuple(account_file(path) for path in containers.values() if path.is_file())
+    found: list[Inspection] = []
+    unread: list[str] = []
+    for path in {e.artifact.sha256: e.artifact.path for e in entries}.values():
+        try:
+            found.append(inspect_file(path))
+        except EdgepressError as error:
+            why = str(error).replace(str(path), path.name)
+            unread.append(f"where the bytes of {path.name} are: {why}")
+    return found, unread
 
 
 def fp32_bytes(candidate: Candidate) -> int:

@@ -146,6 +146,8 @@ def _summarize(
         rss_base_bytes=_extreme(min, [a["rss_base_bytes"] for a in answers]),
         provenance=target.device.provenance,
         environment={**first["environment"], "load_average": _load(answers)},
+        rss_load_bytes=_extreme(statistics.median_low, [a["rss_load_bytes"] for a in answers]),
+        peak_rss_load_bytes=_extreme(max, [a["peak_rss_load_bytes"] for a in answers]),
     )
 
 

@@ -20,10 +20,11 @@ from targets.words import MISSING, shown
 
 
 class Cell(NamedTuple):
-    """What a table shows: the value, and smaller text below it ('' for none)."""
+    """What a table shows: the value, and up to two lines of smaller text below it ('' for none)."""
 
     value: str
     detail: str = ""
+    second: str = ""
 
 
 def file_columns(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -45,7 +46,7 @@ def file_cells(row: Row, columns: Sequence[str]) -> tuple[Cell, ...]:
         "Precision": Cell(row.precision, row.method),
         "File": Cell(bytes_text(row.file_bytes), f"{count_text(row.file_bytes)} B"),
         "Ratio": Cell(shown(row.ratio, times_text)),
-        "Download": Cell(bytes_text(row.download_bytes)),
+        "Download": _download(row),
         "Top-1": _top1(row),
         "Vs fp32": _against(row),
         "Agreement": _agreement(row),
@@ -55,6 +56,12 @@ def file_cells(row: Row, columns: Sequence[str]) -> tuple[Cell, ...]:
         "Memory": _memory(row),
     }
     return tuple(cells[name] for name in columns)
+
+
+def _download(row: Row) -> Cell:
+    known = (("brotli", row.brotli_bytes), ("zstd", row.zstd_bytes))
+    others = (f"{name} {bytes_text(size)}" for name, size in known if size is not None)
+    return Cell(bytes_text(row.download_bytes), *others)
 
 
 def _top1(row: Row) -> Cell:
@@ -106,8 +113,13 @@ def _memory(row: Row) -> Cell:
     if row.peak_rss_bytes is None:
         return Cell(MISSING)
     base = row.rss_base_bytes
-    own = "" if base is None else f"+{bytes_text(max(0, row.peak_rss_bytes - base))}"
-    return Cell(bytes_text(row.peak_rss_bytes), own)
+    if base is None:
+        return Cell(bytes_text(row.peak_rss_bytes))
+    loaded = ""
+    if row.rss_load_bytes is not None:
+        loaded = f"loaded +{bytes_text(max(0, row.rss_load_bytes - base))}"
+    own = f"+{bytes_text(max(0, row.peak_rss_bytes - base))}"
+    return Cell(bytes_text(row.peak_rss_bytes), own, loaded)
 
 
 def file_notes(report: Report) -> str:
@@ -115,10 +127,21 @@ def file_notes(report: Report) -> str:
     scored = _scores_notes(report)
     return (
         "Ratio: fp32 weights to file. Download: the file deflated at level 9, as an app store "
-        f"sends it. {scored}Latency: median and p10–p90 of single images. Memory: peak of the "
-        "whole measuring process (+ what loading and running the file added). Load: opening the "
-        "file, and the first run after it. kB and MB are decimal."
+        f"sends it{_over_the_air(report)}. {scored}Latency: median and p10–p90 of single images. "
+        "Memory: peak of the whole measuring process (+ what loading and running the file added"
+        f"{_once_loaded(report)}). Load: opening the file, and the first run after it. kB and MB "
+        "are decimal."
     )
+
+
+def _over_the_air(report: Report) -> str:
+    sent = any(row.brotli_bytes or row.zstd_bytes for row in report.rows)
+    return ", and by brotli 11 and zstd 19, as over the air" if sent else ""
+
+
+def _once_loaded(report: Report) -> str:
+    known = any(row.rss_load_bytes is not None for row in report.rows)
+    return "; loaded: what stays once it is loaded" if known else ""
 
 
 def _scores_notes(report: Report) -> str:

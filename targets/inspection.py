@@ -24,6 +24,8 @@ from targets.formats.dc_envelope import Container, amiss, read_container
 from targets.formats.dc_record import Record
 from targets.formats.dc_tensor import TensorBytes
 from targets.metadata import ArtifactMetadata
+from targets.sizing.account import SizeAccount, StoredWeights, account_sizes
+from targets.sizing.container import stored_in_container
 
 KINDS = (".dc", ".onnx", ".tflite", ".safetensors")
 
@@ -32,10 +34,10 @@ KINDS = (".dc", ".onnx", ".tflite", ".safetensors")
 class TensorSummary:
     """One tensor with values in the file. Fractions in [0, 1].
 
-    `form`: 'plain', 'masked', 'shared', 'int8' or 'half'. `index_bits`: bits of a dense index into
-    the codebook; `coding`: how positions and codes are coded, `gap_bits`: width of a gap where
-    they are gaps; `coded_bits`: bits a kept weight takes in the file for its position and code
-    (codebook and scales apart).
+    `form`: 'plain', 'masked', 'shared', 'int8', 'half' or 'sparse'. `index_bits`: bits of a dense
+    index into the codebook; `coding`: how positions and codes are coded, `gap_bits`: width of a
+    gap where they are gaps; `coded_bits`: bits a kept weight takes in the file for its position
+    and code (codebook and scales apart).
     """
 
     name: str
@@ -63,7 +65,7 @@ class Inspection:
 
     `parts`: bytes by part (container) or by type of constant (graphs). `says`: what the file says
     of its net: model, classes, preprocess, history, digest. `account`: a container's bytes in the
-    terms of the paper.
+    terms of the paper. `sizes`: the bytes by cause; None of a checkpoint.
     """
 
     path: str
@@ -79,6 +81,7 @@ class Inspection:
     says: Mapping[str, Any] = field(default_factory=dict[str, Any])
     fp32_bytes: int | None = None
     account: FileAccount | None = None
+    sizes: SizeAccount | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -138,6 +141,7 @@ def inspect_container(path: Path) -> Inspection:
     container = read_container(path)
     summaries: list[TensorSummary] = []
     accounts: list[Account | None] = []
+    stored: list[StoredWeights] = []
 
     def seen() -> Iterator[tuple[str, NDArray[Any], Encoding | None]]:
         """Each tensor in turn, summed up on its way into the digest: one is in memory at a time."""
@@ -146,6 +150,8 @@ def inspect_container(path: Path) -> Inspection:
         ):
             summaries.append(_coded_summary(record, array, encoding, measured))
             accounts.append(account_tensor(name, array, encoding, measured))
+            kept = summaries[-1].nonzeros
+            stored.append(stored_in_container(record, encoding, kept, measured))
             yield name, array, encoding
 
     try:
@@ -159,6 +165,8 @@ def inspect_container(path: Path) -> Inspection:
     # What no part accounts for: lengths, checksum, digest.
     parts = {**container.part_bytes, "envelope": size - sum(container.part_bytes.values())}
     about, precision = _about(container, tensors, digest)
+    account = file_account(container, path, accounts)
+    described = size - parts["payload"] - parts.get("graph", 0)
     return Inspection(
         path=str(path),
         format="dc",
@@ -169,7 +177,8 @@ def inspect_container(path: Path) -> Inspection:
         inputs=about.pop("inputs"),
         says=about,
         fp32_bytes=_fp32_bytes(tensors),
-        account=file_account(container, path, accounts),
+        account=account,
+        sizes=account_sizes(path.name, account.sha256, size, stored, described),
     )
 
 

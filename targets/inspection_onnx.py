@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from targets.files import read_bytes
 from targets.formats.onnx_metadata import metadata_of
 from targets.inspection import Inspection, TensorSummary, plain_summary, precision_of, says
 from targets.inspection_packed import packed_parts, packed_summaries
+from targets.sizing.account import account_sizes
+from targets.sizing.onnx import metadata_bytes, stored_in_onnx
 
 
 def inspect_onnx(path: Path) -> Inspection:
@@ -23,8 +26,9 @@ def inspect_onnx(path: Path) -> Inspection:
         graph = model.graph
         packed = packed_parts(graph)
         summaries = {str(t.name): _summary(path, t) for t in graph.initializer}
+        unpacked = packed_summaries(model, packed)
         tensors = (
-            *packed_summaries(model, packed),
+            *unpacked,
             *(summary for name, summary in summaries.items() if name not in packed),
         )
         inputs = tuple(_described(value) for value in graph.input)
@@ -41,6 +45,8 @@ def inspect_onnx(path: Path) -> Inspection:
     sizes: Counter[str] = Counter()
     for name, summary in summaries.items():
         sizes[packed.get(name, summary.dtype)] += summary.file_bytes
+    stored = stored_in_onnx(graph, packed, {summary.name: summary for summary in unpacked})
+    sha256 = hashlib.sha256(content).hexdigest()
     opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     return Inspection(
         path=str(path),
@@ -54,6 +60,7 @@ def inspect_onnx(path: Path) -> Inspection:
         outputs=outputs,
         opset=max(opsets, default=None),
         says=says(metadata_of(model)),
+        sizes=account_sizes(path.name, sha256, len(content), stored, metadata_bytes(model)),
     )
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from compress.errors import DataError, one_line
 from targets.files import read_bytes
@@ -11,6 +16,8 @@ from targets.formats.tflite_schema import Source, names_of, tflite_metadata
 from targets.inspection import Inspection, TensorSummary, plain_summary, says
 from targets.runtimes.litert import IDENTIFIER, litert_module
 from targets.runtimes.tflite_bounds import is_whole
+from targets.sizing.account import account_sizes
+from targets.sizing.tflite import metadata_bytes, position_bytes, stored_in_tflite
 
 
 def inspect_tflite(path: Path) -> Inspection:
@@ -23,6 +30,10 @@ def inspect_tflite(path: Path) -> Inspection:
     try:
         source = Source(content)
         tensors = _constants(source)
+        sha256 = hashlib.sha256(content).hexdigest()
+        stored = stored_in_tflite(source)
+        described = metadata_bytes(source)
+        sizes_by_cause = account_sizes(path.name, sha256, len(content), stored, described)
         operators = Counter(source.kind(operator) for operator in source.operators)
         inputs = tuple(_described(source, index) for index in source.inputs)
         outputs = tuple(_described(source, index) for index in source.outputs)
@@ -45,6 +56,7 @@ def inspect_tflite(path: Path) -> Inspection:
         inputs=inputs,
         outputs=outputs,
         says=says(found),
+        sizes=sizes_by_cause,
     )
 
 
@@ -53,12 +65,29 @@ def _constants(source: Source) -> tuple[TensorSummary, ...]:
     found: list[TensorSummary] = []
     seen: set[int] = set()
     for index, tensor in enumerate(source.tensors):
-        values = source.constant(index)
-        if values is not None:
-            size = 0 if tensor.buffer in seen else values.nbytes
+        name = tensor.name.decode()
+        summary = None
+        if tensor.sparsity is not None:
+            summary = _sparse(source, index, name)
+        elif (values := source.constant(index)) is not None:
+            summary = plain_summary(name, values, values.nbytes)
+        if summary is not None:
+            repeated = tensor.buffer in seen
+            found.append(replace(summary, file_bytes=0) if repeated else summary)
             seen.add(tensor.buffer)
-            found.append(plain_summary(tensor.name.decode(), values, size))
     return tuple(found)
+
+
+def _sparse(source: Source, index: int, name: str) -> TensorSummary:
+    """A tensor of which only what is not zero stands in the file, and its positions."""
+    tensor = source.tensors[index]
+    kind = names_of("TensorType")[tensor.type].lower()
+    data = source.model.buffers[tensor.buffer].data
+    values = data.view(np.dtype(kind))
+    shape = source.shape(index)
+    size = data.nbytes + position_bytes(tensor)
+    nonzeros = int(np.count_nonzero(values))
+    return TensorSummary(name, shape, kind, "sparse", math.prod(shape), nonzeros, size)
 
 
 def _described(source: Source, index: int) -> str:

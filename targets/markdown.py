@@ -11,6 +11,8 @@ from targets.account_words import ACCOUNT_COLUMNS, ACCOUNT_NOTE
 from targets.advice import advise
 from targets.file_words import Cell, file_cells, file_columns, file_notes
 from targets.report import Report, Row, SensitivityScan
+from targets.sizing.page import TITLE
+from targets.sizing.words import cause_columns, cause_rows, causes_note
 from targets.units import bytes_text, seconds_text, share_text, threads_text, time_text, times_text
 from targets.words import (
     MISSING,
@@ -55,6 +57,7 @@ def document(report: Report) -> str:
         escape(file_notes(report)),
         _files(report.rows, ship),
         *_sizes(report),
+        *_causes(report),
         *_sensitivity(report.sensitivity),
         *_layers(report),
         *_accounts(report),
@@ -178,7 +181,8 @@ def _marks(row: Row, ship: str | None) -> tuple[str, ...]:
 
 
 def _cell(cell: Cell) -> str:
-    return f"{cell.value} ({cell.detail})" if cell.detail else cell.value
+    details = ", ".join(part for part in (cell.detail, cell.second) if part)
+    return f"{cell.value} ({details})" if details else cell.value
 
 
 def _sizes(report: Report) -> list[str]:
@@ -186,6 +190,14 @@ def _sizes(report: Report) -> list[str]:
         return []
     rows = ((p.stage, f"{bytes_text(p.bytes)} ({p.bytes:,} B)") for p in report.sizes)
     return ["## Size by stage", _table(("Stage", "File"), rows)]
+
+
+def _causes(report: Report) -> list[str]:
+    accounts = report.sizes_by_cause
+    if not accounts:
+        return []
+    table = _table(("Name", *cause_columns(accounts)), cause_rows(accounts))
+    return [f"## {TITLE}", escape(causes_note(accounts)), table]
 
 
 def _layers(report: Report) -> list[str]:

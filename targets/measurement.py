@@ -45,8 +45,9 @@ class Measurement:
 
     load_ms and first_ms are medians over the processes (first_ms: the first call, which pays for
     what the runtime puts off); peak_rss_bytes is the largest, of the whole process, of which
-    rss_base_bytes (the smallest) were there before the file was loaded. `settled` is False where
-    a warm-up ran into its limit.
+    rss_base_bytes (the smallest) were there before the file was loaded. rss_load_bytes: resident
+    once the file is loaded, a median; peak_rss_load_bytes: the largest until then. `settled` is
+    False where a warm-up ran into its limit.
     """
 
     file: str
@@ -65,6 +66,8 @@ class Measurement:
     rss_base_bytes: int | None
     provenance: Provenance
     environment: Mapping[str, str | int | float | None]
+    rss_load_bytes: int | None = None
+    peak_rss_load_bytes: int | None = None
 
     @cached_property
     def _sorted(self) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ from targets.page_tables import (
 )
 from targets.report import Report, Row
 from targets.sensitivity_chart import curves
+from targets.sizing.page import causes_section
 from targets.style import CSS
 from targets.svg import escape
 from targets.units import bytes_text, share_text, time_text
@@ -32,6 +33,7 @@ def page(report: Report) -> str:
         _header(report, advice),
         files_table(report, ship),
         _charts(report, ship),
+        causes_section(report.sizes_by_cause, report.rows, ship),
         _sensitivity(report),
         layers_table(report.layers),
         account_tables(report.accounts),

@@ -50,8 +50,9 @@ def _file_row(row: Row, ship: str | None, columns: Sequence[str]) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    detail = f"<small>{escape(cell.detail)}</small>" if cell.detail else ""
-    return f"{escape(cell.value)}{detail}"
+    parts = (part for part in (cell.detail, cell.second) if part)
+    details = "".join(f"<small>{escape(part)}</small>" for part in parts)
+    return f"{escape(cell.value)}{details}"
 
 
 def layers_table(layers: Sequence[Layer]) -> str:

@@ -20,10 +20,14 @@ from compress.errors import ReportError
 from targets.account import FileAccount
 from targets.device import Provenance
 from targets.schema import decode, read_json
+from targets.sizing.account import SizeAccount
 
 SCHEMA = 1
 # Reports from before these fields give no reason for their absence.
-_UNEXPLAINED = {"agreement", "estimated_drop", "held_out"}
+_UNEXPLAINED = {
+    *("agreement", "estimated_drop", "held_out"),
+    *("brotli_bytes", "zstd_bytes", "rss_load_bytes", "peak_rss_load_bytes"),
+}
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,17 @@ class Row:
 
     params, nonzeros and macs are of the candidate in the file; baseline_bytes of the fp32 weights
     that the recipe began with, ratio = baseline_bytes / file_bytes. download_bytes: the file
-    deflated at level 9, as an app store sends it. won and lost count test images that the file
+    deflated at level 9, as an app store sends it; brotli_bytes and zstd_bytes: at quality 11 and
+    level 19, as over the air. rss_base_bytes: resident before the file is loaded, rss_load_bytes
+    after, peak_rss_load_bytes: the most until then. won and lost count test images that the file
     gets right where the fp32 net was wrong, and the reverse. `times_ms` are the raw times by
     process. agreement: share of the pictures, in [0, 1], on which the file's first class is the
     uncompressed net's. estimated_drop: the loss of top-1, in [0, 1], that those answers mean if the
     uncompressed net's probabilities are right: the mean of p(its class) - p(the file's class), of
     which the upper end of the 95 % interval stands here.
     Additions to schema 1: won, lost, first_ms, rss_base_bytes, times_ms; and agreement,
-    estimated_drop, held_out, which need no reason where they are None.
+    estimated_drop, held_out, brotli_bytes, zstd_bytes, rss_load_bytes, peak_rss_load_bytes, which
+    need no reason where they are None.
     """
 
     model: str
@@ -108,6 +115,10 @@ class Row:
     agreement: float | None = None
     estimated_drop: float | None = None
     held_out: HeldOut | None = None
+    brotli_bytes: int | None = None
+    zstd_bytes: int | None = None
+    rss_load_bytes: int | None = None
+    peak_rss_load_bytes: int | None = None
     not_measured: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
@@ -228,7 +239,7 @@ class Report:
     sensitivity: each layer pruned alone, where the recipe scanned that; null where it did not.
     Additions to schema 1: max_drop, sizes, layers, not_measured (what concerns no single row),
     smoke (false where it is not given), budget_bytes, scored_on, notes, sensitivity, accounts
-    (where the bytes of each container are).
+    (where the bytes of each container are), sizes_by_cause (where those of every file are).
     """
 
     recipe: str
@@ -248,6 +259,7 @@ class Report:
     notes: tuple[str, ...] = ()
     sensitivity: SensitivityScan | None = None
     accounts: tuple[FileAccount, ...] = ()
+    sizes_by_cause: tuple[SizeAccount, ...] = ()
 
     def __post_init__(self) -> None:
         if self.git_commit is not None and not re.fullmatch(

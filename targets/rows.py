@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import ReportError
 from targets.report import HeldOut, Latency, Row
+from targets.sizing.downloads import Downloads, downloads
 
 if TYPE_CHECKING:
     from compress.stages.sensitivity import Sensitivity
@@ -81,12 +80,6 @@ class Entry:
     reasons: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def download_bytes(path: Path) -> int:
-    """Size of the file in a zip at level 9, as in an .apk: raw deflate, without zip's headers."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return len(packer.compress(path.read_bytes())) + len(packer.flush())
-
-
 def build_row(
     about: About,
     entry: Entry,
@@ -101,6 +94,7 @@ def build_row(
             f"{artifact.path} has {size} bytes, {artifact.size_bytes} when it was exported; "
             f"export it again"
         )
+    sent = downloads(artifact.path.read_bytes())
     values: dict[str, Any] = {
         "top1_fp32": baseline.top1,
         "baseline_bytes": baseline.bytes,
@@ -108,6 +102,8 @@ def build_row(
         **{name: counts[name] if counts else None for name in ("params", "nonzeros", "macs")},
         **_scored(entry.score, artifact.sha256),
         **_measured(entry.measurement, artifact.sha256),
+        "brotli_bytes": sent.brotli_bytes,
+        "zstd_bytes": sent.zstd_bytes,
     }
     score = entry.score
     return Row(
@@ -119,12 +115,12 @@ def build_row(
         path=artifact.path.name,
         sha256=artifact.sha256,
         file_bytes=size,
-        download_bytes=download_bytes(artifact.path),
+        download_bytes=sent.zip_bytes,
         **values,
         agreement=None if score is None else score.agreement,
         estimated_drop=None if score is None else score.estimated_drop,
         held_out=entry.held_out,
-        not_measured=_reasons(entry, values),
+        not_measured=_reasons(entry, values, sent),
     )
 
 
@@ -141,6 +137,7 @@ def _measured(measurement: Measurement | None, sha256: str) -> dict[str, Any]:
     names = (
         *("runtime", "provider", "device", "threads", "load_ms", "first_ms", "latency_ms"),
         *("times_ms", "peak_rss_bytes", "rss_base_bytes", "instructions", "provenance", "noisy"),
+        *("rss_load_bytes", "peak_rss_load_bytes"),
     )
     empty: dict[str, Any] = dict.fromkeys(names)
     if measurement is None:
@@ -155,6 +152,8 @@ def _measured(measurement: Measurement | None, sha256: str) -> dict[str, Any]:
         "threads": m.threads,
         "peak_rss_bytes": m.peak_rss_bytes,
         "rss_base_bytes": m.rss_base_bytes,
+        "rss_load_bytes": m.rss_load_bytes,
+        "peak_rss_load_bytes": m.peak_rss_load_bytes,
         "provenance": m.provenance,
     }
     if m.provenance != "measured":
@@ -177,10 +176,11 @@ def _round(ms: float) -> float:
     return 0.0 if ms == 0 else round(ms, 4 - math.floor(math.log10(abs(ms))))
 
 
-def _reasons(entry: Entry, values: Mapping[str, Any]) -> dict[str, str]:
+def _reasons(entry: Entry, values: Mapping[str, Any], sent: Downloads) -> dict[str, str]:
     """A reason for each value that is None: the entry's own, else what the entry lacks."""
+    known = {**sent.reasons, **entry.reasons}
     return {
-        name: entry.reasons.get(name) or _reason(entry, name)
+        name: known.get(name) or _reason(entry, name)
         for name, value in values.items()
         if value is None
     }
@@ -205,6 +205,6 @@ def _reason(entry: Entry, name: str) -> str:
         if entry.artifact.path.suffix not in (".onnx", ".tflite"):
             return "no stock runtime loads this format; it is decoded first"
         return "the file was not benchmarked"
-    if name in ("peak_rss_bytes", "rss_base_bytes"):
+    if name in ("peak_rss_bytes", "rss_base_bytes", "rss_load_bytes", "peak_rss_load_bytes"):
         return f"{measurement.environment.get('system')} does not show it"
     return f"{measurement.provenance} time is not latency"

@@ -104,7 +104,8 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
     _reset_peak()
     base, begun = _memory("VmRSS"), time.perf_counter_ns()
     session = engine.load(path, threads)
-    load_ns, peak_load = time.perf_counter_ns() - begun, _memory("VmHWM")
+    load_ns = time.perf_counter_ns() - begun
+    loaded, peak_load = _memory("VmRSS"), _memory("VmHWM")
     call, provider = engine.feed(session, generator)
     gc.collect()
     gc.disable()
@@ -124,6 +125,7 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
         "settled": settled,
         "times_ns": times,
         "rss_base_bytes": base,
+        "rss_load_bytes": loaded,
         "peak_rss_load_bytes": peak_load,
         "peak_rss_bytes": _memory("VmHWM"),
         "environment": describe(),

@@ -73,6 +73,7 @@ tr.ship td:last-child { box-shadow: 10px 0 0 var(--accent-soft); }
 .none-yet { color: var(--soft); }
 .charts { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 0 3rem; }
 figure { margin: 0; }
+figure h3 { font-size: .92rem; font-weight: 550; margin: 1rem 0 0; overflow-wrap: anywhere; }
 svg { display: block; width: 100%; height: auto; margin-top: .8rem; overflow: visible;
   font-family: inherit; }
 svg.on-narrow { display: none; }
@@ -88,6 +89,7 @@ svg .mark { fill: var(--paper); stroke: var(--mark); stroke-width: 2; }
 svg .mark.ship { fill: var(--accent); stroke: var(--accent); }
 svg .bar { fill: var(--mark); } svg .bar.ship { fill: var(--accent); }
 svg .bar.gone { fill: var(--rule); }
+svg .bar.saved { fill: var(--accent); } svg .bar.cost { fill: var(--warn); }
 svg .curve { fill: none; stroke: var(--mark); stroke-width: 1.4; }
 svg .point { fill: var(--mark); } svg .point.first { fill: var(--accent); }
 svg .curve.first { stroke: var(--accent); stroke-width: 2.4; }

@@ -15,7 +15,7 @@ from recipes.shrinking.net import Net
 from recipes.shrinking.trial import Bench, Trial
 from recipes.shrinking.wish import Wish
 from recipes.toolbox.delivery import RUNTIMES
-from recipes.toolbox.progress import counted_bar
+from recipes.toolbox.progress import busy, counted_bar
 from targets.advice import Advice, advise, reference_of
 from targets.assemble import build_report, fp32_bytes
 from targets.bench import benchmark
@@ -34,6 +34,7 @@ _UNCOMPARED = (
 _TIMES = (
     *("runtime", "provider", "device", "threads", "load_ms", "first_ms", "latency_ms"),
     *("times_ms", "peak_rss_bytes", "rss_base_bytes", "provenance", "noisy"),
+    *("rss_load_bytes", "peak_rss_load_bytes"),
 )
 
 
@@ -48,12 +49,13 @@ def report_of(wish: Wish, net: Net, bench: Bench, trials: Sequence[Trial]) -> Re
     held = _held_out(net, material, timed)
     entries = [_entry(t, measured, held.get(t.ran.path), reasons[t.artifact.path]) for t in trials]
     candidates = list({id(t.candidate): t.candidate for t in trials}.values())
-    report = build_report(
-        _about(wish, net, material),
-        candidates,
-        entries,
-        baseline=Baseline(fp32_bytes(net.candidate), original.top1),
-    )
+    with busy("counting the files' bytes, and compressing them as downloads"):
+        report = build_report(
+            _about(wish, net, material),
+            candidates,
+            entries,
+            baseline=Baseline(fp32_bytes(net.candidate), original.top1),
+        )
     return replace(report, not_measured=(*report.not_measured, _UNCOMPARED))
 
 

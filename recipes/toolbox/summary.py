@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.candidate import Candidate
-from recipes.toolbox.progress import counted_bar
+from recipes.toolbox.progress import busy, counted_bar
 from targets.advice import UNTOUCHED, advise
 from targets.assemble import build_report, fp32_bytes
 from targets.bench import RUNNABLE, benchmark
@@ -79,13 +79,14 @@ def summarize(
         measured = benchmark(runnable, [Target(LocalDevice())], plan, progress)
     reference = deliveries[0]
     candidates = list({id(d.candidate): d.candidate for d in deliveries}.values())
-    return build_report(
-        about,
-        candidates,
-        [_entry(d, reference, measured) for d in deliveries],
-        baseline=Baseline(fp32_bytes(untouched or reference.candidate), reference.top1),
-        sizes=sizes.of(candidates[-1]),
-    )
+    with busy("counting the files' bytes, and compressing them as downloads"):
+        return build_report(
+            about,
+            candidates,
+            [_entry(d, reference, measured) for d in deliveries],
+            baseline=Baseline(fp32_bytes(untouched or reference.candidate), reference.top1),
+            sizes=sizes.of(candidates[-1]),
+        )
 
 
 def save(report: Report, folder: Path) -> str:

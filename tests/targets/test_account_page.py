@@ -11,7 +11,7 @@ import pytest
 from targets.account import Account, FileAccount
 from targets.account_words import ACCOUNT_COLUMNS
 from targets.artifact import Artifact
-from targets.assemble import _accounts
+from targets.assemble import _inspected
 from targets.render import render_html, render_markdown
 from targets.report import Report, read_report, write_report
 from targets.rows import Entry
@@ -72,10 +72,17 @@ def test_a_report_without_containers_has_no_such_part() -> None:
     assert "Where the bytes are" not in render_html(report) + render_markdown(report)
 
 
-def test_every_container_of_a_run_once() -> None:
+def test_every_file_of_a_run_once_and_a_line_for_an_unreadable_one(tmp_path: Path) -> None:
     sha = hashlib.sha256(GOLDEN.read_bytes()).hexdigest()
     size = GOLDEN.stat().st_size
     artifact = Artifact(GOLDEN, "dc", "int8", sha, size, (), (), "0" * 64)
-    other = replace(artifact, format="onnx", sha256="1" * 64)
-    found = _accounts([Entry(artifact), Entry(other), Entry(artifact)])
-    assert [(a.path, a.sha256, a.file_bytes) for a in found] == [(GOLDEN.name, sha, size)]
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no graph")
+    other = replace(artifact, path=broken, format="onnx", sha256="1" * 64)
+    (found,), (line,) = _inspected([Entry(artifact), Entry(other), Entry(artifact)])
+    assert found.account is not None
+    assert (found.account.path, found.account.sha256) == (GOLDEN.name, sha)
+    assert found.sizes is not None
+    assert found.sizes.file_bytes == found.account.file_bytes == size
+    assert line.startswith("where the bytes of broken.onnx are: broken.onnx is no readable")
+    assert str(tmp_path) not in line

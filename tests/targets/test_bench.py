@@ -56,6 +56,8 @@ ANSWER: dict[str, object] = {
     "times_ns": [1_000_000, 3_000_000],
     "peak_rss_bytes": None,
     "rss_base_bytes": None,
+    "rss_load_bytes": 41 << 20,
+    "peak_rss_load_bytes": None,
     "environment": {"load_average": 0.1},
 }
 

@@ -77,6 +77,7 @@ def test_memory_is_that_of_its_own_process(tmp_path: Path) -> None:
     answer = json.loads(lines[0])
     assert answer["rss_base_bytes"] < answer["peak_rss_bytes"] < 250 << 20
     assert answer["peak_rss_load_bytes"] <= answer["peak_rss_bytes"]
+    assert answer["rss_base_bytes"] < answer["rss_load_bytes"] <= answer["peak_rss_load_bytes"]
     assert len(ballast) == 300 << 20
 
 

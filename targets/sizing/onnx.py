@@ -1,0 +1,107 @@
+"""The bytes of an .onnx file: weights, their codebooks and scales, metadata; the rest is graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import onnx
+from onnx import TensorProto
+
+from targets.sizing.account import StoredWeights
+
+if TYPE_CHECKING:
+    from targets.inspection import TensorSummary
+
+# Parts of a packed tensor (packing.py) that serve all its weights.
+TABLE_PARTS = frozenset({"book", "scale"})
+# Parts that give every weight its code or value, zero or not.
+_DENSE_PARTS = TABLE_PARTS | {"values", "nibbles", *(f"codes{n}" for n in (1, 2, 4, 8, 16))}
+# Where quantizing operators take scales and zero points.
+_GRIDS: Mapping[str, frozenset[int]] = {
+    "QuantizeLinear": frozenset({1, 2}),
+    "DequantizeLinear": frozenset({1, 2}),
+    "QLinearConv": frozenset({1, 2, 4, 5, 6, 7}),
+    "QLinearMatMul": frozenset({1, 2, 4, 5, 6, 7}),
+    "ConvInteger": frozenset({2, 3}),
+    "MatMulInteger": frozenset({2, 3}),
+}
+# Shapes, axes and switches, not weights.
+_GRAPH_TYPES = frozenset({TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING})
+
+
+def stored_in_onnx(
+    graph: onnx.GraphProto, packed: Mapping[str, str], summaries: Mapping[str, TensorSummary]
+) -> Iterator[StoredWeights]:
+    """Every weight of the graph. packed: {constant: its part}; summaries: by tensor."""
+    grids = _grid_names(graph.node)
+    grouped: dict[str, dict[str, TensorProto]] = {}
+    for tensor in graph.initializer:
+        name = str(tensor.name)
+        owner = name.rpartition(":")[0]
+        size = math.prod(tensor.dims)
+        if name in packed:
+            if owner in summaries:  # else it serves the decoding of all
+                grouped.setdefault(owner, {})[packed[name]] = tensor
+        elif name in grids:
+            yield StoredWeights(0, 0, 0, 0, value_bytes(tensor))
+        elif size > 1 and tensor.data_type not in _GRAPH_TYPES:
+            yield StoredWeights(size, size, _bits(tensor), value_bytes(tensor))
+    for owner, parts in grouped.items():
+        yield _packed(parts, summaries[owner])
+
+
+def metadata_bytes(model: onnx.ModelProto) -> int:
+    """What says something of the net and computes nothing: names of makers, notes, metadata."""
+    graph = model.graph
+    texts = (model.producer_name, model.producer_version, model.domain, model.doc_string)
+    notes = [graph.doc_string, *(holder.doc_string for holder in (*graph.node, *graph.initializer))]
+    size = sum(_embedded(len(str(text).encode())) for text in (*texts, *notes) if text)
+    entries = [*model.metadata_props, *graph.metadata_props]
+    entries += [entry for node in graph.node for entry in node.metadata_props]
+    return size + sum(_embedded(entry.ByteSize()) for entry in entries)
+
+
+def value_bytes(tensor: TensorProto) -> int:
+    """The bytes of a constant's values alone, without its name and shape."""
+    if tensor.HasField("raw_data"):
+        return len(tensor.raw_data)
+    head = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+    return tensor.ByteSize() - head.ByteSize()
+
+
+def _packed(parts: Mapping[str, TensorProto], summary: TensorSummary) -> StoredWeights:
+    sizes = {part: value_bytes(tensor) for part, tensor in parts.items()}
+    tables = sum(size for part, size in sizes.items() if part in TABLE_PARTS)
+    dense = _DENSE_PARTS.issuperset(parts)
+    stored = summary.elements if dense else summary.nonzeros
+    bits = summary.index_bits
+    if bits is None and "values" in parts:
+        bits = _bits(parts["values"])
+    if bits is None:  # entropy coded: as many bits as number its levels
+        levels = math.prod(parts["book"].dims) if "book" in parts else 2
+        bits = max(1, (levels - 1).bit_length())
+    return StoredWeights(summary.elements, stored, bits, sum(sizes.values()) - tables, tables)
+
+
+def _grid_names(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    """Constants that are scales or zero points."""
+    return {
+        str(name)
+        for node in nodes
+        for place, name in enumerate(node.input)
+        if place in _GRIDS.get(node.op_type, ())
+    }
+
+
+def _bits(tensor: TensorProto) -> int:
+    name = TensorProto.DataType.Name(tensor.data_type)
+    if name.endswith(("INT4", "INT2")):
+        return int(name[-1])
+    return 8 * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+
+
+def _embedded(size: int) -> int:
+    """Bytes of a field in its message: its content, its tag and its length."""
+    return size + 1 + max(1, -(-size.bit_length() // 7))

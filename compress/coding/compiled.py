@@ -49,6 +49,13 @@ def worth_it(count: int) -> bool:
     return _numba() is not None
 
 
+def expect(count: int) -> None:
+    """Say that `count` symbols are coming, in runs however short: they are worth the loops or not
+    as one run of that many."""
+    if worth_it(count):
+        _started.add("")
+
+
 def loaded() -> bool:
     """Whether a compiled loop was used before, so that another costs no waiting for numba."""
     return bool(_started)

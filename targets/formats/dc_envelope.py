@@ -25,6 +25,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from compress.atomic import write_parts
+from compress.coding import compiled
 from compress.coding.bits import write_varint
 from compress.coding.cursor import Cursor
 from compress.encoding import Encoding
@@ -73,10 +74,15 @@ class Container:
     def tensor(self, place: int) -> tuple[str, NDArray[Any], Encoding | None]:
         """(name, array, encoding) of the tensor of records[place]."""
         record = self.records[place]
+        compiled.expect(self._elements)
         try:
             return (record.name, *decode_tensor(record, self.payloads[place]))
         except ContainerError as error:
             raise amiss(self.source, error) from error
+
+    @functools.cached_property
+    def _elements(self) -> int:
+        return sum(record.size for record in self.records)
 
     def measure(self) -> Iterator[tuple[Record, TensorBytes]]:
         """What each tensor's bytes are spent on."""

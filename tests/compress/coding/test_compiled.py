@@ -51,6 +51,15 @@ def test_a_small_input_loads_no_compiler() -> None:
     assert printed(small, ROOT).split()[1] == "False"
 
 
+def test_many_short_runs_are_expected_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba", reason="numba (extra `fast`) is not installed")
+    monkeypatch.setattr(compiled, "_started", set())
+    compiled.expect(5000)
+    assert not compiled.worth_it(5000)
+    compiled.expect(1 << 16)
+    assert compiled.worth_it(5000)
+
+
 def test_a_package_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     """numba has nowhere to keep what it compiled; the loops are compiled all the same."""
     pytest.importorskip("numba", reason="numba (extra `fast`) is not installed")

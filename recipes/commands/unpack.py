@@ -49,8 +49,9 @@ def _edited(about: Mapping[str, Any], to: str) -> str:
 
 def _refuse_loss(source: Path, path: Path, *, overwrite: bool) -> None:
     """OutputError where writing `path` would lose something that is there."""
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; give a file with --out")
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "no ordinary file"
+        raise OutputError(f"{path} is {kind}; give a file with --out")
     if path.exists() and path.samefile(source):
         raise OutputError(f"{path} is the container itself; give another file with --out")
     if path.exists() and not overwrite:

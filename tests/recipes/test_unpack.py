@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,10 @@ def test_the_container_itself_is_never_replaced(
     before = source.read_bytes()
     assert "is the container itself" in refused(capsys, source, "--overwrite")
     assert "is a folder" in refused(capsys, source, "--out", tmp_path, "--overwrite")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert "is no ordinary file" in refused(capsys, source, "--out", pipe, "--overwrite")
+    assert pipe.is_fifo()
     assert source.read_bytes() == before
 
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -60,3 +61,34 @@ def put(model: onnx.ModelProto, name: str, array: np.ndarray) -> None:
     """Replace the values of one initializer."""
     (tensor,) = [t for t in model.graph.initializer if t.name == name]
     tensor.CopyFrom(numpy_helper.from_array(np.array(array, order="C"), name))
+
+
+def outputs(path: Path, batch: np.ndarray, optimize: bool) -> np.ndarray:
+    """What stock onnxruntime computes of each picture, at ENABLE_ALL or DISABLE_ALL.
+
+    Unoptimized, the engine would prepare (pack) constant weights of a Gemm for another kernel,
+    which sums in another order: that is turned off, to compare what the files say.
+    """
+    session = _session(path, "ORT_ENABLE_ALL" if optimize else "ORT_DISABLE_ALL", prepack=optimize)
+    name = session.get_inputs()[0].name
+    return np.concatenate([session.run(None, {name: one[None]})[0] for one in batch])
+
+
+def optimized(path: Path, level: str, folder: Path) -> onnx.GraphProto:
+    """The graph that onnxruntime makes of the file at that level, written to `folder`."""
+    _session(path, level, folder / "optimized.onnx")
+    return onnx.load(folder / "optimized.onnx").graph
+
+
+def _session(path: Path, level: str, to: Path | None = None, prepack: bool = True) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    if to is not None:
+        options.optimized_model_filepath = str(to)
+    if not prepack:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,20 @@ def test_each_law_broken_once(case: str) -> None:
         candidate.check()
     assert type(error.value) is kind
     assert "\n" not in str(error.value)
+
+
+def test_both_values_are_told_to_the_last_digit() -> None:
+    candidate = one_bit_off()
+    with pytest.raises(EncodingError) as error:
+        candidate.check()
+    found = re.search(
+        r"'fc2\.weight' at \(3, 7\): the .* is (\S+), .* gives (\S+);", str(error.value)
+    )
+    assert found is not None
+    weight = candidate.network.parameters()["fc2.weight"]
+    assert np.float32(found[1]) == weight[3, 7]
+    assert np.float32(found[2]) == candidate.encodings["fc2.weight"].project(weight)[3, 7]
+    assert found[1] != found[2]
 
 
 def test_good_candidates_pass() -> None:

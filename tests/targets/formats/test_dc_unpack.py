@@ -75,9 +75,8 @@ def test_the_graph_becomes_the_exporters_files(
     assert (tmp_path / "p.onnx").read_bytes() == (folder / "net.packed.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["float", "int8"])
-def test_without_a_graph_the_net_becomes_the_exporters_files(name: str, tmp_path: Path) -> None:
-    candidate, folder = made(name)
+def test_without_a_graph_the_net_becomes_the_exporters_files(tmp_path: Path) -> None:
+    candidate, folder = made("int8")
     unpack_onnx(folder / "plain.dc", tmp_path / "net.onnx")
     assert (tmp_path / "net.onnx").read_bytes() == (folder / "net.onnx").read_bytes()
     unpack_packed(folder / "plain.dc", tmp_path / "p.onnx")

@@ -14,6 +14,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -28,6 +29,8 @@ from targets.runtimes.tflite_values import dequantized, is_real, quantized, tens
 
 FloatArray = NDArray[np.float32]
 IDENTIFIER = b"TFL3"
+# What a part that a delegate took is called among the operators.
+DELEGATES = ("DELEGATE", "TfLiteXNNPackDelegate")
 # The resolvers of the engine's OpResolverType: with the XNNPACK delegate, and without.
 _DELEGATED = "AUTO"
 _PLAIN = "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
@@ -67,6 +70,20 @@ class LiteRtRuntime:
         return LiteRtSession(read_bytes(path, "a .tflite file"), str(path), threads, self.delegate)
 
 
+def listed_operators(content: bytes, source: str) -> tuple[list[dict[str, Any]], str]:
+    """(the operators of a file made ready to run, its delegate's behind them; the runtime's name).
+
+    Each has `op_name`, and `inputs` and `outputs` by tensor. DataError as of `LiteRtRuntime.load`.
+    """
+    engine = _open(content, source, 1, _DELEGATED)
+    package = type(engine).__module__.partition(".")[0]
+    try:
+        known = version(package.replace("_", "-"))
+    except PackageNotFoundError:
+        known = "of unknown version"
+    return list(engine._get_ops_details()), f"{package} {known}"
+
+
 class LiteRtSession:
     """A loaded .tflite file with one picture input, float32 or 8-bit, its batch fixed."""
 
@@ -85,7 +102,7 @@ class LiteRtSession:
             raise DataError(f"{source} has the inputs {found}; one picture input can be scored")
         self._input, self._output = inputs[0], outputs[0]
         kinds = {op["op_name"] for op in self._engine._get_ops_details()}
-        self.provider = "XNNPACK" if {"DELEGATE", "TfLiteXNNPackDelegate"} & kinds else "CPU"
+        self.provider = "XNNPACK" if kinds.intersection(DELEGATES) else "CPU"
 
     def predict(self, batch: FloatArray) -> FloatArray:
         """float32 (N, C, H, W) -> float32 (N, ...), the file's first output, dequantized."""

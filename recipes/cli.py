@@ -84,6 +84,9 @@ def _parser() -> _Parser:
     inspect.add_argument(
         "file", type=Path, metavar="FILE", help=".dc, .onnx, .tflite, .safetensors"
     )
+    inspect.add_argument(
+        "--run", action="store_true", help="load it too: what runs in int8, load time, memory"
+    )
     inspect.add_argument("--json", action="store_true", help="print JSON")
     add_classify(commands, _positive)
     add_check(commands, _positive)

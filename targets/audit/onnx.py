@@ -23,13 +23,14 @@ from targets.runtimes.onnxruntime import PROVIDER
 
 # The operand that holds the weights, by operator; com.microsoft's among them.
 _FLOAT = {
-    name: 1
-    for name in ("Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
+    **dict.fromkeys(("Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose"), 1),
+    **dict.fromkeys(("Gemm", "FusedGemm", "MatMul", "FusedMatMul", "MatMulNBits"), 1),
 }
-_FLOAT |= {"MatMulNBits": 1, "NhwcFusedConv": 1}
-_INTEGER = {name: 3 for name in ("QLinearConv", "QLinearMatMul", "QGemm")}
-_INTEGER |= {name: 1 for name in ("ConvInteger", "MatMulInteger", "MatMulIntegerToFloat")}
-_INTEGER |= {"DynamicQuantizeMatMul": 1, "QLinearConvTranspose": 3}
+_INTEGER = {
+    **dict.fromkeys(("QLinearConv", "QLinearConvTranspose", "QLinearMatMul", "QGemm"), 3),
+    **dict.fromkeys(("ConvInteger", "MatMulInteger", "MatMulIntegerToFloat"), 1),
+    "DynamicQuantizeMatMul": 1,
+}
 _QUANTIZE, _DEQUANTIZE, _TRANSPOSE = "QuantizeLinear", "DequantizeLinear", "Transpose"
 _MOVES = (_TRANSPOSE, "ReorderInput", "ReorderOutput")
 

@@ -13,9 +13,11 @@ from targets.audit.data import Arithmetic
 
 _DEQUANTIZE = "DequantizeLinear"
 # The operands that hold picture and weights, by operator.
-_LAYERS = {name: (0, 1) for name in ("Conv", "ConvTranspose", "Gemm", "MatMul")}
-_INTEGER = {name: (0, 3) for name in ("QLinearConv", "QLinearMatMul")}
-_INTEGER |= {name: (0, 1) for name in ("ConvInteger", "MatMulInteger")}
+_LAYERS = dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul"), (0, 1))
+_INTEGER = {
+    **dict.fromkeys(("QLinearConv", "QLinearMatMul"), (0, 3)),
+    **dict.fromkeys(("ConvInteger", "MatMulInteger"), (0, 1)),
+}
 # How our exporter names the integers of a weight on a grid (formats/onnx_qdq.py).
 _GRID_SUFFIX = "_grid_codes"
 

@@ -110,7 +110,9 @@ def _macs(
 
 def _expanded(source: Source, kinds: Sequence[str]) -> dict[int, str]:
     """{place: constant} of operators that give a constant another form."""
-    constant = {i for i, t in enumerate(source.tensors) if source.model.buffers[t.buffer].data is not None}
+    constant = {
+        i for i, t in enumerate(source.tensors) if source.model.buffers[t.buffer].data is not None
+    }
     found: dict[int, str] = {}
     for place, (operator, kind) in enumerate(zip(source.operators, kinds, strict=True)):
         inputs = {int(i) for i in operator.inputs if i >= 0}

@@ -75,7 +75,11 @@ def _quiet() -> Generator[None]:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Remove what explains the exporter's work and not the net: 70 to 300 kB."""
+    """Remove what explains the exporter's work and not the net: 70 to 300 kB.
+
+    The file says the oldest IR version that its opset allows: older runtimes refuse a newer one.
+    """
+    model.ir_version = helper.find_min_ir_version_for(model.opset_import)
     model.producer_name = "edgepress"
     model.producer_version = ""
     model.doc_string = ""

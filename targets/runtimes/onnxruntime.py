@@ -15,6 +15,7 @@ from compress.affine import dequantize
 from compress.errors import DataError, RangeError, one_line
 from compress.spec import TensorSpec
 from targets.files import read_bytes
+from targets.runtimes.onnx_age import too_new
 
 if TYPE_CHECKING:
     import onnx
@@ -197,6 +198,9 @@ def _open(
     try:
         return engine.InferenceSession(content, options, providers=[PROVIDER])
     except Exception as error:  # the engine's own exception types share no base class
+        newer = too_new(content, str(engine.__version__), str(error))
+        if newer is not None:
+            raise DataError(f"{source} {newer}") from error
         raise DataError(f"onnxruntime cannot load {source}: {one_line(error)}") from error
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,17 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from compress.candidate import Candidate
 from compress.errors import DataError, RangeError
+from compress.stages.prune_magnitude import PruneMagnitude
+from targets.formats.onnx import OnnxExporter
+from targets.formats.onnx_packed import OnnxPackedExporter
+from targets.runtimes.onnx_age import too_new
 from targets.runtimes.onnxruntime import OnnxRuntime
 from tests.digits import digits, trained
+from tests.exports import exported
 from tests.nets import digits_branch_spec, digits_residual_spec
-from tests.onnx_files import quantized, written
+from tests.onnx_files import folded, quantized, written
 
 PICTURES = digits()["validation"].images[:8]
 
@@ -135,3 +142,80 @@ def test_files_that_cannot_be_loaded(tmp_path: Path) -> None:
         runtime.load(tiny(tmp_path / "bytes.onnx", TensorProto.UINT8))
     with pytest.raises(RangeError, match="0 threads: at least 1 is allowed"):
         runtime.load(tiny(tmp_path / "tiny.onnx"), threads=0)
+
+
+@functools.cache
+def pruned() -> Candidate:
+    """A net that packing makes smaller."""
+    net, task = folded(digits_residual_spec), trained(digits_residual_spec).task
+    return PruneMagnitude(0.7)(net, task).candidate
+
+
+def stamped(source: Path, path: Path, opset: int, ir_version: int, own: bool = True) -> Path:
+    """A copy that says another opset and IR version; without `own`, not that we wrote it."""
+    model = onnx.load(source)
+    model.opset_import[0].version = opset
+    model.ir_version = ir_version
+    if not own:
+        del model.metadata_props[:]
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("opset", "ir_version", "packed", "own", "told"),
+    [
+        (99, 10, True, True, r"opsets up to \d\d; write it by OnnxPackedExporter\(profile='comp"),
+        (99, 10, False, True, r"opsets up to \d\d; write it by OnnxExporter\(opset=18\), or"),
+        (99, 10, False, False, r"opsets up to \d\d; convert it to opset \d\d, or install a newer"),
+        (18, 99, True, True, r"IR versions up to \d\d; write it by OnnxPackedExporter\(profile="),
+        (18, 99, False, False, r"IR versions up to \d\d; convert it to IR version \d\d, or inst"),
+    ],
+)
+def test_a_file_too_new_for_the_runtime_is_told_what_to_write(
+    opset: int, ir_version: int, packed: bool, own: bool, told: str, tmp_path: Path
+) -> None:
+    source = exported(OnnxPackedExporter() if packed else OnnxExporter(), pruned()).path
+    path = stamped(source, tmp_path / "net.onnx", opset, ir_version, own)
+    first = (
+        rf"net\.onnx is of opset {opset}, IR version {ir_version}, and onnxruntime [\d.]+ takes "
+    )
+    with pytest.raises(DataError, match=first + told) as error:
+        OnnxRuntime().load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_what_old_runtimes_say_is_understood() -> None:
+    """The words of onnxruntime 1.15 and 1.16, which know neither opset 21 nor IR version 10."""
+    content = exported(OnnxPackedExporter("modern"), pruned()).path
+    said = "model.cc:149 Model Unsupported model IR version: 10, max supported IR version: 9"
+    told = too_new(content.read_bytes(), "1.16.3", said)
+    assert told == (
+        "is of opset 21, IR version 10, and onnxruntime 1.16.3 takes IR versions up to 9; write it "
+        "by OnnxPackedExporter(profile='compatible'), or install a newer onnxruntime"
+    )
+    said = "Opset 21 is under development. Current official support for domain ai.onnx is till "
+    assert "takes opsets up to 19; write it by Onnx" in str(
+        too_new(content.read_bytes(), "1.16.3", said + "opset 19.")
+    )
+    # Neither profile would do: none is named.
+    told = too_new(content.read_bytes(), "1.12.0", said + "opset 17.")
+    assert str(told).endswith("takes opsets up to 17; install a newer onnxruntime")
+    assert too_new(content.read_bytes(), "1.16.3", "Invalid model") is None
+
+
+@pytest.mark.parametrize(
+    ("exporter", "opset", "ir_version"),
+    [
+        (OnnxExporter(), 18, 8),
+        (OnnxExporter(opset=20), 20, 9),
+        (OnnxPackedExporter(), 18, 8),
+        (OnnxPackedExporter("modern"), 21, 10),
+    ],
+)
+def test_files_ask_for_no_newer_runtime_than_their_opset(
+    exporter: OnnxExporter | OnnxPackedExporter, opset: int, ir_version: int
+) -> None:
+    model = onnx.load(exported(exporter, pruned()).path)
+    assert [o.version for o in model.opset_import if not o.domain] == [opset]
+    assert model.ir_version == ir_version

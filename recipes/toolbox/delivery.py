@@ -22,6 +22,7 @@ from targets.formats.deep_compression import DeepCompressionExporter, QuickExpor
 from targets.formats.onnx import OnnxExporter
 from targets.formats.onnx_packed import OnnxPackedExporter
 from targets.formats.tflite import TFLiteExporter
+from targets.formats.tflite_packed import TFLitePackedExporter
 from targets.runtimes.litert import LiteRtRuntime
 from targets.runtimes.onnxruntime import OnnxRuntime
 
@@ -31,14 +32,19 @@ EXPORTERS: dict[str, Exporter] = {
     "dc": DeepCompressionExporter(),
     "dc-quick": QuickExporter(),
     "onnx-packed": OnnxPackedExporter(),
+    "tflite-packed": TFLitePackedExporter(),
 }
 RUNTIMES: dict[str, Runtime] = {
     "onnx": OnnxRuntime(),
     "onnx-packed": OnnxRuntime(),
     "tflite": LiteRtRuntime(),
+    "tflite-packed": LiteRtRuntime(),
 }
 # The module that a format's exporter imports when it is called, and the extra that brings it.
-EXTRAS: dict[str, tuple[str, str]] = {"tflite": ("litert_torch", "tflite")}
+EXTRAS: dict[str, tuple[str, str]] = {
+    "tflite": ("litert_torch", "tflite"),
+    "tflite-packed": ("litert_torch", "tflite"),
+}
 COMPARED_PICTURES = 16
 
 

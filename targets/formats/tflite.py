@@ -11,7 +11,7 @@ from compress.atomic import write_bytes
 from compress.candidate import Candidate
 from compress.errors import RangeError
 from compress.spec import TensorSpec
-from targets.artifact import Artifact, artifact_of
+from targets.artifact import Artifact, Exporter, artifact_of
 from targets.formats.exportable import OUTPUT
 from targets.formats.tflite_convert import float_flatbuffer
 from targets.formats.tflite_plan import Plan, check_integers, plan_integers
@@ -37,23 +37,41 @@ class TFLiteExporter:
     io: Literal["int8", "float32"] = "int8"
 
     def __post_init__(self) -> None:
-        if self.io not in ("int8", "float32"):
-            raise RangeError(f"TFLiteExporter(io={self.io!r}): allowed are 'int8', 'float32'")
+        check_io("TFLiteExporter", self.io)
 
     def __call__(self, candidate: Candidate, path: Path) -> Artifact:
         """Write `path`, whole or not at all. ExportError for a net that TFLite cannot hold."""
-        if candidate.activations:
-            check_integers(candidate)
-        content = float_flatbuffer(candidate)
-        source = Source(content)
-        plan = plan_integers(candidate, content, source) if candidate.activations else Plan()
-        sketch, inputs, outputs = rewrite(source, plan, integer_ends=self.io == "int8")
-        ends = {spec.name: i for spec, i in zip(candidate.spec.inputs, inputs, strict=True)}
-        results = {OUTPUT if n == 0 else f"{OUTPUT}_{n}": i for n, i in enumerate(outputs)}
-        specs = _specs(sketch, ends)
-        data = sketch.finish(ends, results, artifact_metadata(candidate, specs))
-        write_bytes(path, data)
-        return artifact_of(self, candidate, path, specs, _specs(sketch, results))
+        source, plan = planned(candidate)
+        made = rewrite(source, plan, integer_ends=self.io == "int8")
+        return write_sketch(self, candidate, path, made)
+
+
+def check_io(name: str, io: str) -> None:
+    """RangeError for ends that are neither 'int8' nor 'float32'."""
+    if io not in ("int8", "float32"):
+        raise RangeError(f"{name}(io={io!r}): allowed are 'int8', 'float32'")
+
+
+def planned(candidate: Candidate) -> tuple[Source, Plan]:
+    """The candidate's float model, and the grids of it; ExportError for what TFLite cannot hold."""
+    if candidate.activations:
+        check_integers(candidate)
+    content = float_flatbuffer(candidate)
+    source = Source(content)
+    return source, plan_integers(candidate, content, source) if candidate.activations else Plan()
+
+
+def write_sketch(
+    exporter: Exporter, candidate: Candidate, path: Path, made: tuple[Sketch, list[int], list[int]]
+) -> Artifact:
+    """Write (model, its inputs, its outputs), whole or not at all, with metadata."""
+    sketch, inputs, outputs = made
+    ends = {spec.name: i for spec, i in zip(candidate.spec.inputs, inputs, strict=True)}
+    results = {OUTPUT if n == 0 else f"{OUTPUT}_{n}": i for n, i in enumerate(outputs)}
+    specs = _specs(sketch, ends)
+    data = sketch.finish(ends, results, artifact_metadata(candidate, specs))
+    write_bytes(path, data)
+    return artifact_of(exporter, candidate, path, specs, _specs(sketch, results))
 
 
 def _specs(sketch: Sketch, ends: Mapping[str, int]) -> tuple[TensorSpec, ...]:

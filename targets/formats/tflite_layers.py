@@ -15,12 +15,14 @@ from compress.candidate import ActivationQuant
 from compress.encoding import Encoded
 from compress.errors import ExportError
 from compress.simulate import int32_bias
+from targets.formats.tflite_packing import Form, smallest_of
 from targets.formats.tflite_plan import file_layout
 from targets.formats.tflite_schema import NO_TENSOR, names_of, schema
 from targets.formats.tflite_sketch import Quantization
 from targets.formats.tflite_tensors import Tensors
+from targets.formats.tflite_unpacking import add_stored
 
-_CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
+CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 # The first versions with per-channel (convolutions) or int8 (fully connected) weights.
 _VERSION = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4}
 
@@ -80,14 +82,12 @@ def _constants(
     steps = int32_bias(bias, float(np.float32(grid.scale)), by_channel)
     own = by_channel if kind != "FULLY_CONNECTED" else scale
     zeros = np.zeros(own.size, np.int64)
-    data = np.ascontiguousarray(file_layout(integers, kind))
-    made = tensors.sketch.tensor(
-        tensors.unique(name),
-        data.shape,
-        "INT8",
-        data,
-        Quantization(own, zeros, _CHANNEL_AXIS[kind]),
-    )
+    codes = np.ascontiguousarray(file_layout(integers, kind))
+    form = Form(codes, Quantization(own, zeros, CHANNEL_AXIS[kind]))
+    # XNNPACK's integer FULLY_CONNECTED fails on a weight from DENSIFY (measured on LiteRT 2.3).
+    if tensors.plan.sparse and kind != "FULLY_CONNECTED":
+        form = smallest_of(form)
+    made = add_stored(tensors.sketch, tensors.unique(name), form)
     both = Quantization((np.float32(grid.scale) * own).astype(np.float32), zeros)
     label = tensors.unique(f"{name.removesuffix('.weight')}.bias")
     return made, tensors.sketch.tensor(label, steps.shape, "INT32", steps, both)

@@ -13,6 +13,7 @@ from compress.candidate import ActivationQuant, Candidate
 from compress.encoding import Encoded
 from compress.errors import ExportError
 from compress.graph import TensorId
+from targets.formats.tflite_packing import Form
 from targets.formats.tflite_schema import Source
 from targets.matching import match_tensors
 from targets.runtimes.litert import LiteRtSession
@@ -44,12 +45,15 @@ _PICTURES = 2
 class Plan:
     """By tensor number of the source: names, grids of activations, integers of weights.
 
-    A tensor without a grid, a weight without an encoding, stays float.
+    A tensor without a grid, a weight without an encoding, stays float. `forms`: how a constant
+    that stays float is stored, where not as it is. `sparse`: integer weights may be.
     """
 
     names: Mapping[int, str] = field(default_factory=dict[int, str])
     grids: Mapping[int, ActivationQuant] = field(default_factory=dict[int, ActivationQuant])
     weights: Mapping[int, Encoded] = field(default_factory=dict[int, Encoded])
+    forms: Mapping[int, Form] = field(default_factory=dict[int, Form])
+    sparse: bool = False
 
 
 def check_integers(candidate: Candidate) -> None:

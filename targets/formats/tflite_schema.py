@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from compress.errors import DataError, ExportError
 from targets.files import read_bytes
+from targets.formats.tflite_sparse import SparseTensor, dense
+from targets.formats.tflite_sparsity import sparse_tensor
 from targets.metadata import KEY, ArtifactMetadata, read_metadata
 from targets.runtimes.litert import IDENTIFIER, litert_module
 
@@ -92,12 +94,19 @@ class Source:
         return () if found is None else tuple(int(size) for size in found)
 
     def constant(self, index: int) -> NDArray[Any] | None:
-        """The value of a constant tensor, or None for an activation."""
+        """The value of a constant tensor, all its zeros there, or None for an activation."""
         tensor = self.tensors[index]
         data = self.model.buffers[tensor.buffer].data
         if data is None:
             return None
         if index not in self._constants:
-            dtype = _DTYPES[names_of("TensorType")[tensor.type]]
-            self._constants[index] = data.view(dtype).reshape(self.shape(index))
+            values = data.view(_DTYPES[names_of("TensorType")[tensor.type]])
+            sparse = self._sparse(index, values)
+            whole = values.reshape(self.shape(index)) if sparse is None else dense(sparse)
+            self._constants[index] = whole
         return self._constants[index]
+
+    def _sparse(self, index: int, values: NDArray[Any]) -> SparseTensor | None:
+        """A sparse tensor with these `values`; None for a dense one."""
+        found = self.tensors[index].sparsity
+        return None if found is None else sparse_tensor(found, self.shape(index), values)

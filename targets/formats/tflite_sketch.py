@@ -15,6 +15,8 @@ from targets.runtimes.litert import IDENTIFIER
 
 # Kernels load weights by vector instructions, and the schema promises them 16-byte addresses.
 _ALIGNMENT = 16
+# The schema promises 4-byte addresses for the indices of sparse tensors, of 16 bits too.
+_INDICES = 4
 _SIGNATURE = "serving_default"
 
 
@@ -45,8 +47,12 @@ class Sketch:
         dtype: str,
         data: NDArray[Any] | None = None,
         quantization: Quantization | None = None,
+        sparsity: Any = None,
     ) -> int:
-        """Add a tensor (dtype 'FLOAT32', 'INT8', ...); a constant where `data` is given."""
+        """Add a tensor (dtype 'FLOAT32', 'INT8', ...); a constant where `data` is given.
+
+        `sparsity`: the schema's SparsityParametersT, by which `data` holds only some elements.
+        """
         made = schema().TensorT()
         made.name = name
         made.shape = np.array(list(shape), np.int32)
@@ -60,6 +66,7 @@ class Sketch:
             made.quantization.scale = quantization.scale.astype(np.float32)
             made.quantization.zeroPoint = quantization.zero_point.astype(np.int64)
             made.quantization.quantizedDimension = quantization.axis
+        made.sparsity = sparsity
         self.tensors.append(made)
         return len(self.tensors) - 1
 
@@ -182,7 +189,7 @@ def _packed(model: Any) -> bytes:
 
     class Aligned(flatbuffers.Builder):
         def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803
-            wanted = _ALIGNMENT if elemSize == 1 else alignment
+            wanted = _ALIGNMENT if elemSize == 1 else max(alignment, _INDICES)
             return int(super().StartVector(elemSize, numElems, wanted))
 
     builder = Aligned(1 << 20)

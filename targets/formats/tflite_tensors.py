@@ -10,6 +10,7 @@ from compress.candidate import ActivationQuant
 from targets.formats.tflite_plan import Plan
 from targets.formats.tflite_schema import NO_TENSOR, Source, names_of, schema
 from targets.formats.tflite_sketch import Quantization, Sketch
+from targets.formats.tflite_unpacking import add_unpacking
 
 Grid = ActivationQuant | None
 
@@ -57,8 +58,12 @@ class Tensors:
         if index not in self.held:
             value = self.source.constant(index)
             assert value is not None, f"tensor {index} is read before it is made"
-            dtype = names_of("TensorType")[self.source.tensors[index].type]
-            made = self.sketch.tensor(self.name(index), value.shape, dtype, value)
+            form = self.plan.forms.get(index)
+            if form is None:
+                dtype = names_of("TensorType")[self.source.tensors[index].type]
+                made = self.sketch.tensor(self.name(index), value.shape, dtype, value)
+            else:
+                made = add_unpacking(self.sketch, self.name(index), form)
             self.held[index] = {grid: made, None: made}
         if grid not in self.held[index]:
             self.convert(index, next(iter(self.held[index])), grid)

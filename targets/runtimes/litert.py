@@ -61,7 +61,7 @@ class LiteRtRuntime:
     """The engine. `delegate` False runs the built-in kernels instead of XNNPACK's."""
 
     name: ClassVar[str] = "litert"
-    formats: ClassVar[tuple[str, ...]] = ("tflite",)
+    formats: ClassVar[tuple[str, ...]] = ("tflite", "tflite-packed")
 
     delegate: bool = True
 

@@ -42,6 +42,7 @@ READS_BACK: dict[str, Callable[[Path], Candidate] | None] = {
     "onnx": None,
     "onnx-packed": None,
     "tflite": None,
+    "tflite-packed": None,
     "dc": lambda path: deep_compression.load(path, digits_residual_spec()),
 }
 PICTURES = digits()["validation"].images[:64]

@@ -166,7 +166,7 @@ def inspect_container(path: Path) -> Inspection:
     parts = {**container.part_bytes, "envelope": size - sum(container.part_bytes.values())}
     about, precision = _about(container, tensors, digest)
     account = file_account(container, path, accounts)
-    described = size - parts["payload"] - parts.get("graph", 0)
+    described = size - sum(t.file_bytes for t in tensors) - parts.get("graph", 0)
     return Inspection(
         path=str(path),
         format="dc",

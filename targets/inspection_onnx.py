@@ -31,6 +31,9 @@ def inspect_onnx(path: Path) -> Inspection:
             *unpacked,
             *(summary for name, summary in summaries.items() if name not in packed),
         )
+        stored = stored_in_onnx(graph, packed, {summary.name: summary for summary in unpacked})
+        sha256, described = hashlib.sha256(content).hexdigest(), metadata_bytes(model)
+        causes = account_sizes(path.name, sha256, len(content), stored, described)
         inputs = tuple(_described(value) for value in graph.input)
         outputs = tuple(_described(value) for value in graph.output)
     except DataError:
@@ -45,8 +48,6 @@ def inspect_onnx(path: Path) -> Inspection:
     sizes: Counter[str] = Counter()
     for name, summary in summaries.items():
         sizes[packed.get(name, summary.dtype)] += summary.file_bytes
-    stored = stored_in_onnx(graph, packed, {summary.name: summary for summary in unpacked})
-    sha256 = hashlib.sha256(content).hexdigest()
     opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     return Inspection(
         path=str(path),
@@ -60,7 +61,7 @@ def inspect_onnx(path: Path) -> Inspection:
         outputs=outputs,
         opset=max(opsets, default=None),
         says=says(metadata_of(model)),
-        sizes=account_sizes(path.name, sha256, len(content), stored, metadata_bytes(model)),
+        sizes=causes,
     )
 
 

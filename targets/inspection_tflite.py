@@ -33,7 +33,7 @@ def inspect_tflite(path: Path) -> Inspection:
         sha256 = hashlib.sha256(content).hexdigest()
         stored = stored_in_tflite(source)
         described = metadata_bytes(source)
-        sizes_by_cause = account_sizes(path.name, sha256, len(content), stored, described)
+        causes = account_sizes(path.name, sha256, len(content), stored, described)
         operators = Counter(source.kind(operator) for operator in source.operators)
         inputs = tuple(_described(source, index) for index in source.inputs)
         outputs = tuple(_described(source, index) for index in source.outputs)
@@ -56,7 +56,7 @@ def inspect_tflite(path: Path) -> Inspection:
         inputs=inputs,
         outputs=outputs,
         says=says(found),
-        sizes=sizes_by_cause,
+        sizes=causes,
     )
 
 

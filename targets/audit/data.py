@@ -39,8 +39,8 @@ class Audit:
     """A file in its runtime.
 
     operators: what is run, by kind, most frequent first. taken: how many of them the provider or
-    the delegate runs, in so many `parts`; left: the others, by kind. expanded: weights that are
-    dequantized anew at every run.
+    the delegate runs, in so many `parts`; left: the others, by kind. expanded: weights
+    and biases that are dequantized anew at every run.
     """
 
     runtime: str

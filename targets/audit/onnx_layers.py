@@ -13,10 +13,18 @@ from targets.audit.data import Arithmetic
 
 _DEQUANTIZE = "DequantizeLinear"
 # The operands that hold picture and weights, by operator.
-_LAYERS = dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul"), (0, 1))
-_INTEGER = {
-    **dict.fromkeys(("QLinearConv", "QLinearMatMul"), (0, 3)),
-    **dict.fromkeys(("ConvInteger", "MatMulInteger"), (0, 1)),
+_INTEGER: Mapping[str, tuple[int, int]] = {
+    "QLinearConv": (0, 3),
+    "QLinearMatMul": (0, 3),
+    "ConvInteger": (0, 1),
+    "MatMulInteger": (0, 1),
+}
+_PLACES: Mapping[str, tuple[int, int]] = {
+    **_INTEGER,
+    "Conv": (0, 1),
+    "ConvTranspose": (0, 1),
+    "Gemm": (0, 1),
+    "MatMul": (0, 1),
 }
 # How our exporter names the integers of a weight on a grid (formats/onnx_qdq.py).
 _GRID_SUFFIX = "_grid_codes"
@@ -46,7 +54,7 @@ def layers_of(model: onnx.ModelProto) -> list[Written]:
     found: list[Written] = []
     for node in graph.node:
         kind = str(node.op_type)
-        places = _LAYERS.get(kind) or _INTEGER.get(kind)
+        places = _PLACES.get(kind)
         if places is None or len(node.input) <= places[1]:
             continue
         picture, weight = (str(node.input[place]) for place in places)

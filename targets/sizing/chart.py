@@ -17,7 +17,7 @@ from targets.units import bytes_text, times_text
 
 _WIDTH, _STEP, _TOP = 400.0, 27.0, 8.0
 _ROOM = (88.0, 284.0)
-_MOST_TICKS = 4
+_TICK_ROOM = 50.0
 
 
 def sizes_shown(account: SizeAccount, download_bytes: int | None = None) -> list[int]:
@@ -79,11 +79,14 @@ def _grid(x_of: _Scale, bottom: float) -> list[str]:
 
 
 def _ticks(x_of: _Scale) -> list[float]:
-    """Powers of ten where there are two, else what there is, and no more than have room."""
+    """Powers of ten where there are two, else what there is; those whose names have room."""
     ticks = log_ticks(x_of.low, x_of.high)
     powers = [tick for tick in ticks if math.isclose(math.log10(tick) % 1, 0, abs_tol=1e-9)]
-    chosen = powers if len(powers) > 1 else ticks
-    return chosen[:: math.ceil(len(chosen) / _MOST_TICKS) or 1]
+    kept: list[float] = []
+    for tick in powers if len(powers) > 1 else ticks:
+        if not kept or x_of(tick) - x_of(kept[-1]) >= _TICK_ROOM:
+            kept.append(tick)
+    return kept
 
 
 def _total(x_of: _Scale, row: int, name: str, size: int, fp32_bytes: int, style: str) -> list[str]:

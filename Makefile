@@ -17,7 +17,7 @@ PACKAGES := $(VENV)/packages-$(LOCK_KEY).stamp
 READY := $(VENV)/edgepress-$(LOCK_KEY)-$(PROJECT_KEY).stamp
 
 .DELETE_ON_ERROR:
-.PHONY: help env demo results test lint format bench bench-coding lock clean
+.PHONY: help env demo results test lint format bench bench-coding web lock clean
 
 help:
 	@echo 'make demo    train, compress, export and measure LeNet-5 on MNIST, into $(OUT)'
@@ -27,6 +27,7 @@ help:
 	@echo 'make format  put the format right'
 	@echo 'make bench   time the files in $(OUT) again (making them first where there are none)'
 	@echo 'make bench-coding  k-means, coders and large nets against their peers (minutes)'
+	@echo 'make web     onnxruntime-web for the tests that run in it (needs Node and npm)'
 	@echo 'make lock    resolve the newest allowed versions into requirements.lock'
 	@echo 'make clean   remove the environment, the outputs and the caches'
 
@@ -77,6 +78,11 @@ bench: $(READY)
 bench-coding: $(READY)
 	for script in tests/benchmarks/[a-z]*.py; do \
 	  grep -q __main__ "$$script" || continue; echo "== $$script"; $(PY) "$$script" || exit 1; done
+
+# The browser's runtime, into build/, for tests/targets/formats/test_onnx_web.py.
+web:
+	@command -v npm >/dev/null || { echo 'edgepress: npm was not found; install Node 20' >&2; exit 2; }
+	npm install --no-fund --no-audit --prefix build/web onnxruntime-web@1.30.0
 
 # Needs no environment: it resolves afresh, so that nothing installed here sways the answer.
 lock:

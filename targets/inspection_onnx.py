@@ -31,7 +31,7 @@ def inspect_onnx(path: Path) -> Inspection:
             *unpacked,
             *(summary for name, summary in summaries.items() if name not in packed),
         )
-        stored = stored_in_onnx(graph, packed, {summary.name: summary for summary in unpacked})
+        stored = stored_in_onnx(graph, packed, unpacked)
         sha256, described = hashlib.sha256(content).hexdigest(), metadata_bytes(model)
         causes = account_sizes(path.name, sha256, len(content), stored, described)
         inputs = tuple(_described(value) for value in graph.input)

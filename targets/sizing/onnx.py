@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import onnx
 from onnx import TensorProto
 
+from targets.inspection_packed import SHARED
 from targets.sizing.account import StoredWeights
 
 if TYPE_CHECKING:
     from targets.inspection import TensorSummary
 
-# Parts of a packed tensor (packing.py) that serve all its weights.
+# Parts of packed tensors (inspection_packed.packed_parts) that serve all weights alike.
 TABLE_PARTS = frozenset({"book", "scale"})
 # Parts that give every weight its code or value, zero or not.
 _DENSE_PARTS = TABLE_PARTS | {"values", "nibbles", *(f"codes{n}" for n in (1, 2, 4, 8, 16))}
@@ -32,24 +33,29 @@ _GRAPH_TYPES = frozenset({TensorProto.INT64, TensorProto.BOOL, TensorProto.STRIN
 
 
 def stored_in_onnx(
-    graph: onnx.GraphProto, packed: Mapping[str, str], summaries: Mapping[str, TensorSummary]
+    graph: onnx.GraphProto, packed: Mapping[str, str], summaries: Iterable[TensorSummary]
 ) -> Iterator[StoredWeights]:
-    """Every weight of the graph. packed: {constant: its part}; summaries: by tensor."""
+    """Every weight of the graph; some entries have elements alone or bytes alone.
+
+    packed: {constant: its part}, of which SHARED is no weight's; summaries: of packed tensors,
+    whose bytes may lie in constants that they share.
+    """
     grids = _grid_names(graph.node)
-    grouped: dict[str, dict[str, TensorProto]] = {}
+    own: dict[str, dict[str, TensorProto]] = {}
     for tensor in graph.initializer:
-        name = str(tensor.name)
-        owner = name.rpartition(":")[0]
-        size = math.prod(tensor.dims)
-        if name in packed:
-            if owner in summaries:  # else it serves the decoding of all
-                grouped.setdefault(owner, {})[packed[name]] = tensor
+        name, size = str(tensor.name), math.prod(tensor.dims)
+        if (part := packed.get(name)) is not None:
+            own.setdefault(name.rpartition(":")[0], {})[part] = tensor
+            if part in TABLE_PARTS:
+                yield StoredWeights(0, 0, 0, 0, value_bytes(tensor))
+            elif part != SHARED:
+                yield StoredWeights(0, 0, 0, value_bytes(tensor))
         elif name in grids:
             yield StoredWeights(0, 0, 0, 0, value_bytes(tensor))
         elif size > 1 and tensor.data_type not in _GRAPH_TYPES:
             yield StoredWeights(size, size, _bits(tensor), value_bytes(tensor))
-    for owner, parts in grouped.items():
-        yield _packed(parts, summaries[owner])
+    for summary in summaries:
+        yield _packed(own.get(summary.name, {}), summary)
 
 
 def metadata_bytes(model: onnx.ModelProto) -> int:
@@ -72,17 +78,15 @@ def value_bytes(tensor: TensorProto) -> int:
 
 
 def _packed(parts: Mapping[str, TensorProto], summary: TensorSummary) -> StoredWeights:
-    sizes = {part: value_bytes(tensor) for part, tensor in parts.items()}
-    tables = sum(size for part, size in sizes.items() if part in TABLE_PARTS)
-    dense = _DENSE_PARTS.issuperset(parts)
+    """How a packed tensor's weights stand, without their bytes."""
+    dense = bool(parts) and _DENSE_PARTS.issuperset(parts)
     stored = summary.elements if dense else summary.nonzeros
     bits = summary.index_bits
     if bits is None and "values" in parts:
         bits = _bits(parts["values"])
-    if bits is None:  # entropy coded: as many bits as number its levels
-        levels = math.prod(parts["book"].dims) if "book" in parts else 2
-        bits = max(1, (levels - 1).bit_length())
-    return StoredWeights(summary.elements, stored, bits, sum(sizes.values()) - tables, tables)
+    if bits is None and "book" in parts:  # entropy coded: as many bits as number its levels
+        bits = max(1, (math.prod(parts["book"].dims) - 1).bit_length())
+    return StoredWeights(summary.elements, stored, 8 if bits is None else bits, 0)
 
 
 def _grid_names(nodes: Iterable[onnx.NodeProto]) -> set[str]:

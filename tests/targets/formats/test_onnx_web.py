@@ -28,7 +28,7 @@ FloatArray = NDArray[np.float32]
 def modules() -> Path:
     """The node_modules with onnxruntime-web in it."""
     named = os.environ.get("EDGEPRESS_WEB")
-    folder = (Path(named) if named else ROOT / "build" / "web") / "node_modules"
+    folder = (Path(named) if named else ROOT / "build" / "web").resolve() / "node_modules"
     if shutil.which("node") is None:
         pytest.skip("Node is not installed: the files were not run in onnxruntime-web")
     if not (folder / "onnxruntime-web").is_dir():

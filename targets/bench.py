@@ -18,6 +18,7 @@ from targets import runner
 from targets.artifact import Artifact, file_sha256
 from targets.device import Completed
 from targets.measurement import Measurement, Plan, Target
+from targets.runtimes.onnx_age import too_new
 
 RUNNABLE = (".onnx", ".tflite")
 """Files that a stock runtime loads. Others (containers) are decoded first and not measured."""
@@ -119,9 +120,9 @@ def _answer(path: Path, target: Target, completed: Completed) -> dict[str, Any]:
             f"there ({fields['error']}); run: pip install '{wanted}'"
         )
     if "error" in fields:
-        raise DeviceError(
-            f"{path.name} cannot be measured on {target.device.name}: {fields['error']}"
-        )
+        said, where = str(fields["error"]), f"on {target.device.name}"
+        newer = too_new(path.read_bytes(), where, said) if path.suffix == ".onnx" else None
+        raise DeviceError(f"{path.name} {newer or f'cannot be measured {where}: {said}'}")
     return fields
 
 

@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     # Whatever a runtime raises on a damaged file must come back as the one line of the protocol.
     except Exception as error:
         first = (str(error).strip() or "no message").splitlines()[0]
-        answer = {"error": f"{type(error).__name__}: {first[:500]}"}
+        answer = {"error": f"{type(error).__name__}: {first[:1000]}"}
     sys.stdout.write(json.dumps(answer) + "\n")
     return 1 if "error" in answer else 0
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from compress.errors import DeviceError, MissingExtraError
@@ -137,6 +138,21 @@ def test_a_runner_that_fails_names_file_and_device(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r"^broken\.onnx cannot be measured on local: ") as caught:
         benchmark([broken], [Target(LocalDevice())], QUICK)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("opset", "ir_version", "kind"), [(18, 99, "IR versions"), (99, 9, "ops")])
+def test_a_file_too_new_for_the_devices_runtime_is_told(
+    opset: int, ir_version: int, kind: str, tmp_path: Path
+) -> None:
+    path = write_onnx(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    model.ir_version, model.opset_import[0].version = ir_version, opset
+    onnx.save(model, path)
+    told = (
+        rf"^net\.onnx is of opset {opset}, IR version {ir_version}, and onnxruntime on local takes "
+    )
+    with pytest.raises(DeviceError, match=told + kind):
+        benchmark([path], [Target(LocalDevice())], QUICK)
 
 
 def without(folder: Path, *packages: str) -> LocalDevice:

@@ -45,11 +45,13 @@ def inspect_tflite(path: Path) -> Inspection:
     sizes: Counter[str] = Counter()
     for tensor in tensors:
         sizes[tensor.dtype] += tensor.file_bytes
+    sparse = any(tensor.form == "sparse" for tensor in tensors)
+    integers = "int8" in " ".join(inputs) or "int8" in sizes
     return Inspection(
         path=str(path),
-        format="tflite",
+        format="tflite-packed" if sparse else "tflite",
         file_bytes=len(content),
-        precision="int8" if "int8" in " ".join(inputs) or "int8" in sizes else "fp32",
+        precision="int8" if integers else "pruned" if sparse else "fp32",
         tensors=tensors,
         parts={**sizes, "graph": len(content) - sum(sizes.values())},
         operators=dict(operators.most_common()),

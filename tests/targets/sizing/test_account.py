@@ -160,7 +160,9 @@ def test_sparse_tensors_of_tflite(tmp_path: Path) -> None:
     found = sizes_of(path)
     assert (found.fp32_bytes, found.zeros_bytes, found.levels_bytes) == (64, -52, 0)
     assert found.coding_bytes == 5 + 3 + 2 * 4
-    (tensor,) = inspect_file(path).tensors
+    inspected = inspect_file(path)
+    assert (inspected.format, inspected.precision) == ("tflite-packed", "pruned")
+    (tensor,) = inspected.tensors
     assert (tensor.name, tensor.shape, tensor.elements, tensor.nonzeros) == ("w", (4, 4), 16, 3)
     assert tensor.file_bytes == 12 + 5 + 3 + 8
 

@@ -38,7 +38,8 @@ class Converted:
 class Audit:
     """A file in its runtime.
 
-    operators: what is run, by kind, most frequent first. taken: how many of them the provider or
+    operators: what is run, by kind, most frequent first; in_int8: those of them that work on 8-bit
+    integers, without the conversions to and from them. taken: how many of them the provider or
     the delegate runs, in so many `parts`; left: the others, by kind. expanded: weights
     and biases that are dequantized anew at every run.
     """
@@ -47,6 +48,7 @@ class Audit:
     provider: str
     layers: tuple[Layer, ...]
     operators: Mapping[str, int]
+    in_int8: Mapping[str, int]
     taken: int
     parts: int
     quantize: Converted

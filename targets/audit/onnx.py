@@ -31,6 +31,8 @@ _INTEGER = {
     **dict.fromkeys(("ConvInteger", "MatMulInteger", "MatMulIntegerToFloat"), 1),
     "DynamicQuantizeMatMul": 1,
 }
+# Integers come in, 32 bits or floats go out.
+_WIDENS = ("ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "Cast")
 _QUANTIZE, _DEQUANTIZE, _TRANSPOSE = "QuantizeLinear", "DequantizeLinear", "Transpose"
 _MOVES = (_TRANSPOSE, "ReorderInput", "ReorderOutput")
 
@@ -62,6 +64,7 @@ def audit_onnx(path: Path) -> Audit:
         provider=PROVIDER,
         layers=_matched(written, _ran(fused)),
         operators=dict(operators.most_common()),
+        in_int8=_in_int8(final),
         taken=len(final.node),
         parts=1,
         quantize=Converted(before[_QUANTIZE], operators[_QUANTIZE]),
@@ -132,6 +135,22 @@ def _layer(layer: Written, found: _Ran | None) -> Layer:
     ran: Arithmetic = "unknown" if found is None else found.arithmetic
     kernel = "" if found is None else found.kernel
     return Layer(layer.label, layer.operator, kernel, layer.asked, ran, layer.macs)
+
+
+def _in_int8(graph: onnx.GraphProto) -> dict[str, int]:
+    """Operators on 8-bit integers; a kind that says nothing of its type keeps what it is given."""
+    small = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    integers = {str(v.name) for v in graph.input if v.type.tensor_type.elem_type in small}
+    found: Counter[str] = Counter()
+    for node in graph.node:
+        kind = str(node.op_type)
+        named = kind.startswith("QLinear") or kind in _INTEGER
+        given = bool(node.input) and node.input[0] in integers
+        if kind == _QUANTIZE or (kind != _DEQUANTIZE and (given or named) and kind not in _WIDENS):
+            integers.update(str(name) for name in node.output)
+        if kind not in (_QUANTIZE, _DEQUANTIZE) and (given or named):
+            found[kind] += 1
+    return dict(found.most_common())
 
 
 def _expanded(graph: onnx.GraphProto) -> tuple[str, ...]:

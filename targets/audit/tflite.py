@@ -37,6 +37,7 @@ def audit_tflite(path: Path) -> Audit:
         kinds = [source.kind(operator) for operator in source.operators]
         layers = tuple(_layer(source, i, kind) for i, kind in enumerate(kinds) if kind in _LAYERS)
         expanded = _expanded(source, kinds)
+        in_int8 = _in_int8(source, kinds)
     except EdgepressError:
         raise
     # Offsets of a damaged file lead anywhere; the reader answers with whatever it stumbles over.
@@ -50,6 +51,7 @@ def audit_tflite(path: Path) -> Audit:
         provider="XNNPACK" if delegates else "built-in kernels",
         layers=layers,
         operators=dict(counts.most_common()),
+        in_int8=in_int8,
         taken=len(taken) if delegates else len(kinds),
         parts=max(1, len(delegates)),
         quantize=_same(counts["QUANTIZE"]),
@@ -120,6 +122,17 @@ def _expanded(source: Source, kinds: Sequence[str]) -> dict[int, str]:
             constant |= {int(i) for i in operator.outputs}
             found[place] = source.tensors[int(operator.outputs[0])].name.decode()
     return found
+
+
+def _in_int8(source: Source, kinds: Sequence[str]) -> dict[str, int]:
+    """Operators that give 8-bit integers, but those that make them out of floats or constants."""
+    names = names_of("TensorType")
+    found: Counter[str] = Counter()
+    for operator, kind in zip(source.operators, kinds, strict=True):
+        types = {names[source.tensors[int(index)].type] for index in operator.outputs}
+        if types <= {"INT8", "UINT8"} and kind not in ("QUANTIZE", "DEQUANTIZE", "DENSIFY"):
+            found[kind] += 1
+    return dict(found.most_common())
 
 
 def _same(count: int) -> Converted:

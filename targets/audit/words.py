@@ -15,7 +15,7 @@ _NAMED = 6
 def audit_lines(audit: Audit) -> Iterator[str]:
     """What was made of the file, one thing a line; what an int8 file lost of its int8 last."""
     yield f"runtime    {audit.runtime}, {_delegate(audit)}"
-    yield "runs       " + ", ".join(f"{n} {kind}" for kind, n in audit.operators.items())
+    yield from _operators(audit)
     yield from _arithmetic(audit)
     found = (
         ("quantize", audit.quantize),
@@ -56,6 +56,15 @@ def _delegate(audit: Audit) -> str:
     kinds = ", ".join(f"{n} {kind}" for kind, n in audit.left.items())
     whole = audit.taken + left
     return f"{audit.provider} took {audit.taken} of {whole} operators{parts}; left: {kinds}"
+
+
+def _operators(audit: Audit) -> Iterator[str]:
+    """Those on integers and the others, by kind; the conversions between are told elsewhere."""
+    others = {kind: n - audit.in_int8.get(kind, 0) for kind, n in audit.operators.items()}
+    rest = "the rest" if audit.in_int8 else "runs"
+    for name, kinds in (("runs int8", audit.in_int8), (rest, others)):
+        if shown := ", ".join(f"{n} {kind}" for kind, n in kinds.items() if n):
+            yield f"{name:<11}{shown}"
 
 
 def _arithmetic(audit: Audit) -> Iterator[str]:

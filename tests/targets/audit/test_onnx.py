@@ -45,6 +45,7 @@ def test_a_float_file_runs_in_float(spec: Callable[[], ModelSpec]) -> None:
     assert not found.fell_back
     assert (found.quantize.ran, found.dequantize.ran) == (0, 0)
     assert found.taken == sum(found.operators.values())
+    assert found.in_int8 == {}
 
 
 @pytest.mark.parametrize("exporter", [OnnxExporter(), OnnxPackedExporter()], ids=["qdq", "packed"])
@@ -58,6 +59,10 @@ def test_an_int8_file_runs_in_int8(spec: Callable[[], ModelSpec], exporter: Onnx
     assert found.int8_share == 1.0
     assert found.macs == count(candidate.spec, candidate.network.module()).macs
     assert found.expanded == ()
+    others = {kind for kind in found.operators if kind not in found.in_int8}
+    assert others <= {"QuantizeLinear", "DequantizeLinear"}
+    assert all(found.in_int8[kind] == found.operators[kind] for kind in found.in_int8)
+    assert not any(line.startswith("runs  ") for line in audit_lines(found))
     assert found.dequantize.written > found.dequantize.ran
     assert found.runtime.startswith("onnxruntime 1.")
 
@@ -102,6 +107,7 @@ def test_what_does_not_fuse_is_said(exporter: OnnxExporter, tmp_path: Path) -> N
     codes = unquantized(exported(exporter, quantized(digits_residual_spec)).path, path, 1)
     found = audit_onnx(path)
     (layer,) = found.fell_back
+    assert {"Conv", "FusedConv"}.isdisjoint(found.in_int8)
     assert layer.name == codes.removesuffix("_grid_codes")
     assert (layer.asked, layer.ran) == ("int8", "float")
     # The layer behind it gets floats, so only its weights are int8: float was asked for.

@@ -31,6 +31,7 @@ def test_an_int8_file(name: str, int8_file: Callable[[str], tuple[Candidate, Art
     assert found.int8_share == 1.0
     assert (found.provider, found.left, found.expanded) == ("XNNPACK", {}, ())
     assert found.taken == sum(found.operators.values())
+    assert found.in_int8 == found.operators
     assert "XNNPACK took all" in next(iter(audit_lines(found)))
 
 
@@ -71,6 +72,8 @@ def test_weight_only_int8_computes_in_float(tmp_path: Path) -> None:
         ("w_real", "float", 32)
     ]
     assert found.dequantize.ran == 1
+    assert found.in_int8 == {}
+    assert "the rest" not in "".join(audit_lines(found))
 
 
 def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from compress.errors import DataError, one_line
 from targets.files import read_bytes
+from targets.formats.tflite_plan import WEIGHTED
 from targets.formats.tflite_schema import Source, names_of, tflite_metadata
 from targets.inspection import Inspection, TensorSummary, plain_summary, says
 from targets.runtimes.litert import IDENTIFIER, litert_module
@@ -46,12 +49,11 @@ def inspect_tflite(path: Path) -> Inspection:
     for tensor in tensors:
         sizes[tensor.dtype] += tensor.file_bytes
     sparse = any(tensor.form == "sparse" for tensor in tensors)
-    integers = "int8" in " ".join(inputs) or "int8" in sizes
     return Inspection(
         path=str(path),
         format="tflite-packed" if sparse else "tflite",
         file_bytes=len(content),
-        precision="int8" if integers else "pruned" if sparse else "fp32",
+        precision=_precision(source, tensors),
         tensors=tensors,
         parts={**sizes, "graph": len(content) - sum(sizes.values())},
         operators=dict(operators.most_common()),
@@ -60,6 +62,20 @@ def inspect_tflite(path: Path) -> Inspection:
         says=says(found),
         sizes=causes,
     )
+
+
+def _precision(source: Source, tensors: Sequence[TensorSummary]) -> str:
+    """What the layers compute in; of float layers, what their weights are stored as."""
+    ends = [*source.inputs, *(int(o.inputs[1]) for o in source.operators if _weighted(source, o))]
+    if any(names_of("TensorType")[source.tensors[index].type] == "INT8" for index in ends):
+        return "int8"
+    if any(tensor.dtype == "int8" for tensor in tensors):
+        return "shared"
+    return "pruned" if any(tensor.form == "sparse" for tensor in tensors) else "fp32"
+
+
+def _weighted(source: Source, operator: Any) -> bool:
+    return source.kind(operator) in WEIGHTED
 
 
 def _constants(source: Source) -> tuple[TensorSummary, ...]:

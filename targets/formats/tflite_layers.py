@@ -15,7 +15,7 @@ from compress.candidate import ActivationQuant
 from compress.encoding import Encoded
 from compress.errors import ExportError
 from compress.simulate import int32_bias
-from targets.formats.tflite_packing import Form, smallest_of
+from targets.formats.tflite_packing import CHANNEL_BYTES, Form, smallest_of
 from targets.formats.tflite_plan import file_layout
 from targets.formats.tflite_schema import NO_TENSOR, names_of, schema
 from targets.formats.tflite_sketch import Quantization
@@ -25,6 +25,8 @@ from targets.formats.tflite_unpacking import add_stored
 CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 # The first versions with per-channel (convolutions) or int8 (fully connected) weights.
 _VERSION = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4}
+# What a convolution in the place of FULLY_CONNECTED takes in the file for its two RESHAPE.
+_RESHAPES_BYTES = 500
 
 
 def add_layer(tensors: Tensors, operator: Any, kind: str) -> None:
@@ -33,7 +35,7 @@ def add_layer(tensors: Tensors, operator: Any, kind: str) -> None:
     grid_x, grid_y = tensors.plan.grids[source], tensors.plan.grids[output]
     x = tensors.read(source, grid_x)
     weight = tensors.plan.weights[int(operator.inputs[1])]
-    if kind == "FULLY_CONNECTED" and weight.axis is not None:
+    if kind == "FULLY_CONNECTED" and (weight.axis is not None or _pays_sparse(tensors, weight)):
         _as_convolution(tensors, operator, x, weight)
         return
     constants = _constants(tensors, operator, kind, weight, grid_x)
@@ -42,12 +44,21 @@ def add_layer(tensors: Tensors, operator: Any, kind: str) -> None:
     tensors.sketch.operator(kind, version, [x, *constants], [y], options_of(operator))
 
 
+def _pays_sparse(tensors: Tensors, weight: Encoded) -> bool:
+    """True where a convolution with sparse weights is smaller, its reshapes and scales included."""
+    if not tensors.plan.sparse:
+        return False
+    codes = weight.integers().reshape(weight.shape[:2])
+    extra = _RESHAPES_BYTES + codes.shape[0] * CHANNEL_BYTES
+    return smallest_of(Form(codes)).file_bytes + extra < Form(codes).file_bytes
+
+
 def _as_convolution(tensors: Tensors, operator: Any, x: int, weight: Encoded) -> None:
-    """A fully connected layer with a scale for each output, as a 1 x 1 convolution.
+    """A fully connected layer with sparse weights or a scale for each output, as a convolution.
 
     FULLY_CONNECTED knows one scale only until its version 12 (2024), and older runtimes would
-    take the file and compute nonsense; a convolution has had them from the start. The arithmetic
-    is the same.
+    take the file and compute nonsense; a convolution has had them from the start. And XNNPACK's
+    on integers fails on a weight from DENSIFY (LiteRT 2.3). The arithmetic is the same.
     """
     source, output = int(operator.inputs[0]), int(operator.outputs[0])
     grid_x, grid_y = tensors.plan.grids[source], tensors.plan.grids[output]
@@ -84,7 +95,6 @@ def _constants(
     zeros = np.zeros(own.size, np.int64)
     codes = np.ascontiguousarray(file_layout(integers, kind))
     form = Form(codes, Quantization(own, zeros, CHANNEL_AXIS[kind]))
-    # XNNPACK's integer FULLY_CONNECTED fails on a weight from DENSIFY (measured on LiteRT 2.3).
     if tensors.plan.sparse and kind != "FULLY_CONNECTED":
         form = smallest_of(form)
     made = add_stored(tensors.sketch, tensors.unique(name), form)

@@ -27,7 +27,7 @@ Array = NDArray[Any]
 # the description of a grid and of its channels (a float32 scale, an int64 zero point), of a sparse
 # tensor and of its levels.
 _STEP_BYTES = 108
-_GRID_BYTES, _CHANNEL_BYTES = 28, 12
+_GRID_BYTES, CHANNEL_BYTES = 28, 12
 _SPARSITY_BYTES, _LEVEL_BYTES = 85, 14
 
 
@@ -52,7 +52,7 @@ class Form:
         """About what it takes in the file, operators included, beside a tensor's own entry."""
         total = 0 if self.values.dtype == np.float32 else _STEP_BYTES
         if self.grid is not None:
-            total += _GRID_BYTES + self.grid.scale.size * _CHANNEL_BYTES
+            total += _GRID_BYTES + self.grid.scale.size * CHANNEL_BYTES
         if self.sparse is None:
             return total + self.values.nbytes
         total += _STEP_BYTES + _SPARSITY_BYTES + len(self.sparse.levels) * _LEVEL_BYTES

@@ -86,7 +86,8 @@ def _optimized(path: Path, content: bytes, level: str) -> tuple[onnx.GraphProto,
         aside = Path(folder) / "optimized.onnx"
         options.optimized_model_filepath = str(aside)
         try:
-            engine.InferenceSession(content, options, providers=[PROVIDER])
+            # A second try with the same provider would only print.
+            engine.InferenceSession(content, options, providers=[PROVIDER], enable_fallback=0)
             graph = onnx.load(aside).graph
         except Exception as error:  # the engine's own exception types share no base class
             raise DataError(f"onnxruntime cannot load {path}: {one_line(error)}") from error

@@ -183,12 +183,18 @@ def test_layers_of_other_kinds_and_unknown_shapes(tmp_path: Path) -> None:
     assert rows[2][4:] == ("3,840", f"{3840 / sum(macs):.1%}")
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "wrong.onnx"
     for content in (b"", b"\x08" * 7, b"no graph"):
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"wrong\.onnx") as caught:
             audit_onnx(path)
         assert "\n" not in str(caught.value)
+    node = helper.make_node("Nonesuch", ["x"], ["y"])
+    path = small(tmp_path, [node], {})
+    path.write_bytes(path.read_bytes().replace(b"Nonesuch", b"None\xf2uch"))
+    with pytest.raises(DataError, match=r"small\.onnx"):
+        audit_onnx(path)
+    assert capsys.readouterr() == ("", "")
     with pytest.raises(DataError, match="cannot be read"):
         audit_onnx(tmp_path / "none.onnx")

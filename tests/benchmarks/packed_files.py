@@ -14,15 +14,13 @@ must be the plain one's bits.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # from a checkout, installed or not
 
@@ -30,29 +28,19 @@ from compress.atomic import write_bytes
 from targets.bench import benchmark
 from targets.devices.local import LocalDevice
 from targets.measurement import Measurement, Plan, Target, ratio
-from targets.runtimes.onnxruntime import OnnxRuntime
+from targets.runner import _onnxruntime
 from targets.sizing.downloads import zip_bytes
-from tests.benchmarks.large_nets import SHAPE
-
-DENSITY = 1 / 3
-PICTURES = 3
-
-
-@dataclass(frozen=True)
-class Case:
-    """One net: its plain file, its packed ones by profile, and its container, if there is one."""
-
-    name: str
-    plain: Path
-    packed: Mapping[str, Path]
-    container: Path | None = None
+from tests.benchmarks.packed_nets import Case, check_bits, own_nets, unpacked
+from tests.benchmarks.process import memory
 
 
 @dataclass(frozen=True)
 class Line:
     """A packed file against its plain one. Download: zip -9. Memory: above what was there before.
 
-    Times are medians; `latency` is packed / plain, with its 95 % interval.
+    Times are medians; `latency` is packed / plain, with its 95 % interval. Loaded: resident with
+    the session ready. Held: the same when the C library has given back what it keeps of freed
+    memory, that is what the session itself needs.
     """
 
     net: str
@@ -72,80 +60,9 @@ class Line:
     packed_peak_bytes: int
     plain_loaded_bytes: int
     packed_loaded_bytes: int
+    plain_held_bytes: int
+    packed_held_bytes: int
     noisy: bool
-
-
-def own_nets(folder: Path, weights: Path | None) -> Iterator[Case]:
-    """The two SqueezeNets of the issue's table."""
-    from compress.candidate import Candidate
-    from compress.checkpoint import read_weights
-    from compress.models.squeezenet import squeezenet1_0_spec
-    from compress.models.squeezenet_caffe import from_caffe, squeezenet1_1_caffe_spec
-
-    spec = squeezenet1_0_spec()
-    yield made("SqueezeNet 1.0, drawn weights", drawn(Candidate.untrained(spec, 0)), 8, folder)
-    spec = squeezenet1_1_caffe_spec()
-    if weights is None:
-        name, start = "SqueezeNet 1.1, drawn weights", drawn(Candidate.untrained(spec, 0))
-    else:
-        state = read_weights(weights)
-        state = from_caffe(state) if "conv1.weight" in state else state
-        name, start = "SqueezeNet 1.1", Candidate.load(spec, state)
-    yield made(name, start, 4, folder)
-
-
-def drawn(candidate: Any) -> Any:
-    """Weights as trained layers have them: generalised Gaussian, deviation sqrt(2 / fan in)."""
-    generator = np.random.default_rng(0)
-    values: dict[str, np.ndarray] = {}
-    for name, array in candidate.network.parameters().items():
-        if array.ndim > 1:
-            sizes = generator.standard_gamma(1 / SHAPE, array.shape) ** (1 / SHAPE)
-            sizes *= generator.choice((-1, 1), array.shape)
-            deviation = (2 * len(array) / array.size) ** 0.5
-            values[name] = (sizes * deviation / sizes.std()).astype(np.float32)
-        else:
-            values[name] = generator.normal(0, 0.1, array.shape).astype(np.float32)
-    return candidate.with_values(values, {})
-
-
-def made(name: str, start: Any, bits: int, folder: Path) -> Case:
-    """Prune to DENSITY, share in so many bits, write the container and what it unpacks to."""
-    from compress.stage import run
-    from compress.stages.prune_magnitude import PruneMagnitude
-    from compress.stages.share_weights import ShareWeights
-    from compress.task import Task
-    from targets.formats.deep_compression import DeepCompressionExporter
-
-    stages = (PruneMagnitude(1 - DENSITY), ShareWeights(bits))
-    net = run(start, stages, Task(evaluate=lambda _: {}, fingerprint="none"))
-    container = folder / f"{start.spec.name}.dc"
-    DeepCompressionExporter(graph=True)(net, container)
-    return unpacked(container, folder, f"{name}, {DENSITY:.0%} of weights, {bits} bits")
-
-
-def unpacked(container: Path, folder: Path, name: str = "") -> Case:
-    """A container's plain file and its packed ones, in both profiles."""
-    from targets.formats.dc_unpack import unpack_onnx, unpack_packed
-    from targets.formats.onnx_pack import PROFILES
-
-    plain = folder / f"{container.stem}.onnx"
-    unpack_onnx(container, plain)
-    packed = {profile: folder / f"{container.stem}.{profile}.onnx" for profile in PROFILES}
-    for profile, path in packed.items():
-        unpack_packed(container, path, profile)  # type: ignore[arg-type]
-    return Case(name or container.stem, plain, packed, container)
-
-
-def check_bits(case: Case) -> None:
-    """SystemExit where a packed file computes other bits than the plain one."""
-    plain = OnnxRuntime().load(case.plain)
-    generator = np.random.default_rng(0)
-    batch = generator.normal(size=(PICTURES, *plain.inputs[0].shape[1:])).astype(np.float32)
-    expected = plain.predict(batch)
-    for profile, path in case.packed.items():
-        if OnnxRuntime().load(path).predict(batch).tobytes() != expected.tobytes():
-            raise SystemExit(f"{case.name}, {profile}: {path} computes other bits than the plain")
 
 
 def measured(cases: list[Case], plan: Plan) -> list[Line]:
@@ -182,6 +99,8 @@ def line(case: Case, profile: str, plain: Measurement, packed: Measurement) -> L
         packed_peak_bytes=above_base(packed, packed.peak_rss_load_bytes),
         plain_loaded_bytes=above_base(plain, plain.rss_load_bytes),
         packed_loaded_bytes=above_base(packed, packed.rss_load_bytes),
+        plain_held_bytes=held_bytes(case.plain),
+        packed_held_bytes=held_bytes(path),
         noisy=plain.noisy or packed.noisy,
     )
 
@@ -193,11 +112,30 @@ def above_base(measurement: Measurement, found: int | None) -> int:
     return found - base
 
 
+def held_bytes(path: Path) -> int:
+    """By a process of its own, which `hold` runs in."""
+    command = [sys.executable, __file__, "--hold", str(path)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return int(done.stdout.splitlines()[-1])
+
+
+def hold(path: Path) -> int:
+    """Bytes resident for a loaded session, freed memory given back (Linux with glibc)."""
+    engine = _onnxruntime()  # imported before, as in the measurements
+    give_back = ctypes.CDLL("libc.so.6").malloc_trim
+    before = memory("VmRSS")
+    session = engine.load(str(path), 1)
+    give_back(0)
+    held = memory("VmRSS") - before
+    assert session.get_inputs()
+    return held
+
+
 def table(lines: list[Line]) -> str:
     head = (
         *("net", "profile", "bytes", "of plain", "of .dc", "download of .dc's"),
         *("latency, of plain", "load, ms", "of plain", "peak at load, of plain"),
-        *("after load, of plain", "noisy"),
+        *("after load, of plain", "held, of plain", "noisy"),
     )
     rows = [head, ("---",) * len(head), *map(cells, lines)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -217,6 +155,7 @@ def cells(line: Line) -> tuple[str, ...]:
         f"{line.packed_load_ms / line.plain_load_ms:.2f}",
         f"{line.packed_peak_bytes / line.plain_peak_bytes:.2f}",
         f"{line.packed_loaded_bytes / line.plain_loaded_bytes:.2f}",
+        f"{line.packed_held_bytes / line.plain_held_bytes:.2f}",
         "yes" if line.noisy else "no",
     )
 
@@ -236,7 +175,11 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="of SqueezeNet 1.1")
     parser.add_argument("--rounds", type=int, default=15, help="processes for each file")
     parser.add_argument("--json", type=Path, help="write every figure there, too")
+    parser.add_argument("--hold", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.hold:
+        print(hold(given.hold))
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         cases = [Case(packed.name, plain, {"": packed}) for plain, packed in given.pair]

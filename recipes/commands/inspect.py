@@ -130,7 +130,9 @@ def _said(says: Mapping[str, Any]) -> Iterator[str]:
 
 def _row(tensor: TensorSummary, file_bytes: int, coded: bool) -> tuple[str, ...]:
     shape = " x ".join(map(str, tensor.shape)) or "scalar"
-    form = tensor.form if tensor.form != "plain" else tensor.dtype
+    # A sparse tensor's type says why it is as large as it is: floats are on no integer grid.
+    typed = {"plain": tensor.dtype, "sparse": f"sparse {tensor.dtype}"}
+    form = typed.get(tensor.form, tensor.form)
     head = (tensor.name, shape, form, f"{tensor.kept:.1%}")
     coding = (tensor.coding or "", _bits(tensor.gap_bits), _bits(tensor.coded_bits))
     bits = (_bits(tensor.index_bits), *coding)

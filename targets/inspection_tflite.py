@@ -14,8 +14,7 @@ import numpy as np
 
 from compress.errors import DataError, one_line
 from targets.files import read_bytes
-from targets.formats.tflite_plan import WEIGHTED
-from targets.formats.tflite_schema import Source, names_of, tflite_metadata
+from targets.formats.tflite_schema import WEIGHTED, Source, names_of, tflite_metadata
 from targets.inspection import Inspection, TensorSummary, plain_summary, says
 from targets.runtimes.litert import IDENTIFIER, litert_module
 from targets.runtimes.tflite_bounds import is_whole

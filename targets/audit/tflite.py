@@ -16,11 +16,11 @@ from typing import Any
 from compress.errors import DataError, EdgepressError, one_line
 from targets.audit.data import Arithmetic, Audit, Converted, Layer
 from targets.files import read_bytes
-from targets.formats.tflite_schema import Source, names_of
+from targets.formats.tflite_schema import WEIGHTED, Source, names_of
 from targets.runtimes.litert import DELEGATES, listed_operators, litert_module
 from targets.runtimes.tflite_bounds import is_whole
 
-_LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+_LAYERS = {*WEIGHTED, "TRANSPOSE_CONV"}
 # What gives a constant another form, once or at every run.
 _UNPACKING = ("DEQUANTIZE", "DENSIFY", "GATHER", "RESHAPE", "CAST", "MUL")
 

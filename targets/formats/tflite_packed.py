@@ -22,9 +22,9 @@ from targets.formats.packing import same_bits
 from targets.formats.tflite import check_io, planned, write_sketch
 from targets.formats.tflite_layers import CHANNEL_AXIS
 from targets.formats.tflite_packing import Form, Integers, as_half, smallest_form
-from targets.formats.tflite_plan import WEIGHTED, file_layout
+from targets.formats.tflite_plan import file_layout
 from targets.formats.tflite_rewrite import rewrite
-from targets.formats.tflite_schema import NO_TENSOR, Source
+from targets.formats.tflite_schema import NO_TENSOR, WEIGHTED, Source
 
 FloatArray = NDArray[np.float32]
 

@@ -14,7 +14,7 @@ from compress.encoding import Encoded
 from compress.errors import ExportError
 from compress.graph import TensorId
 from targets.formats.tflite_packing import Form
-from targets.formats.tflite_schema import Source
+from targets.formats.tflite_schema import WEIGHTED, Source
 from targets.matching import match_tensors
 from targets.runtimes.litert import LiteRtSession
 
@@ -35,7 +35,6 @@ MOVES_VALUES = frozenset(
         "TRANSPOSE",
     }
 )
-WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 # The net's operators that TFLite lacks: several of its own take their place, in float.
 _IN_STEPS = frozenset({"hardsigmoid"})
 _PICTURES = 2

@@ -14,8 +14,8 @@ import numpy as np
 
 from compress.candidate import ActivationQuant
 from targets.formats.tflite_layers import add_layer, options_of
-from targets.formats.tflite_plan import MOVES_VALUES, WEIGHTED, Plan
-from targets.formats.tflite_schema import NO_TENSOR, Source
+from targets.formats.tflite_plan import MOVES_VALUES, Plan
+from targets.formats.tflite_schema import NO_TENSOR, WEIGHTED, Source
 from targets.formats.tflite_sketch import Sketch
 from targets.formats.tflite_tensors import Tensors, signed
 

@@ -21,6 +21,8 @@ from targets.metadata import KEY, ArtifactMetadata, read_metadata
 from targets.runtimes.litert import IDENTIFIER, litert_module
 
 NO_TENSOR = -1
+# Operators with weights, their second operand.
+WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 _DTYPES: Mapping[str, type[np.generic]] = {
     "FLOAT32": np.float32,
     "FLOAT16": np.float16,

@@ -239,6 +239,17 @@ def test_a_tflite_file(sparse: Candidate, tmp_path: Path) -> None:
     assert sum(found.parts.values()) == path.stat().st_size
 
 
+def test_only_what_a_file_needs_is_imported() -> None:
+    """A machine that looks at files needs no torch, and gets its answer at once."""
+    heavy = "{'torch', 'onnx', 'onnxruntime', 'jax', 'brotli', 'zstandard'} & set(sys.modules)"
+    for module, wanted in (("inspection_tflite", set[str]()), ("inspection_onnx", {"onnx"})):
+        script = f"import sys, targets.{module}; print(sorted({heavy}))"
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == str(sorted(wanted))
+
+
 def test_tflite_without_its_schema(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

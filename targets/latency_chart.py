@@ -64,7 +64,7 @@ def _strip_words(
             text(right, middle - 20, f"{median}{f' ({out})' if out else ''}", "note", "end"),
         ]
     return [
-        text(left - 14, middle - 1, shorten(row.path, 32), f"label{tint}", "end"),
+        text(left - 14, middle - 1, shorten(row.path, 30), f"label{tint}", "end"),
         text(left - 14, middle + 12, shorten(where, 36), "note", "end"),
         text(right + 12, middle - 1, median, f"value{tint}"),
         text(right + 12, middle + 12, out, "note"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +60,20 @@ def squeezenet() -> Candidate:
     return run(start, stages, Task(evaluate=lambda _: {}, fingerprint="none"))
 
 
+@functools.cache
+def squeezenet_int8() -> Candidate:
+    def calibration() -> Iterable[NDArray[np.float32]]:
+        return [noise(squeezenet())]
+
+    task = Task(evaluate=lambda _: {}, fingerprint="none", calibration=calibration)
+    return QuantizeInt8()(squeezenet(), task).candidate
+
+
+def noise(candidate: Candidate) -> NDArray[np.float32]:
+    shape = candidate.spec.input_shape[1:]
+    return np.random.default_rng(0).normal(size=(8, *shape)).astype(np.float32)
+
+
 class Kind(NamedTuple):
     """A kind of file: its exporter, and the net in it."""
 
@@ -72,10 +86,10 @@ class Kind(NamedTuple):
 
     def pictures(self) -> NDArray[np.float32]:
         """What to ask it: digits, or noise."""
-        shape = self.candidate().spec.input_shape[1:]
-        if shape == (1, 8, 8):
+        candidate = self.candidate()
+        if candidate.spec.input_shape[1:] == (1, 8, 8):
             return digits()["test"].images[:100]
-        return np.random.default_rng(0).normal(size=(8, *shape)).astype(np.float32)
+        return noise(candidate)
 
 
 def mixed() -> Candidate:
@@ -106,4 +120,7 @@ KINDS = {
     "SqueezeNet": Kind(PLAIN, squeezenet),
     "SqueezeNet, packed": Kind(COMPATIBLE, squeezenet),
     "SqueezeNet, packed, modern": Kind(MODERN, squeezenet),
+    "SqueezeNet int8": Kind(PLAIN, squeezenet_int8),
+    "SqueezeNet int8, packed": Kind(COMPATIBLE, squeezenet_int8),
+    "SqueezeNet int8, packed, modern": Kind(MODERN, squeezenet_int8),
 }

@@ -17,7 +17,7 @@ PACKAGES := $(VENV)/packages-$(LOCK_KEY).stamp
 READY := $(VENV)/edgepress-$(LOCK_KEY)-$(PROJECT_KEY).stamp
 
 .DELETE_ON_ERROR:
-.PHONY: help env demo results test lint format bench bench-coding web lock clean
+.PHONY: help env demo results test lint format bench bench-coding web old lock clean
 
 help:
 	@echo 'make demo    train, compress, export and measure LeNet-5 on MNIST, into $(OUT)'
@@ -28,6 +28,7 @@ help:
 	@echo 'make bench   time the files in $(OUT) again (making them first where there are none)'
 	@echo 'make bench-coding  k-means, coders, large nets, packed files against their peers (minutes)'
 	@echo 'make web     onnxruntime-web for the tests that run in it (needs Node and npm)'
+	@echo 'make old     an old onnxruntime for the tests that run in it'
 	@echo 'make lock    resolve the newest allowed versions into requirements.lock'
 	@echo 'make clean   remove the environment, the outputs and the caches'
 
@@ -83,6 +84,11 @@ bench-coding: $(READY)
 web:
 	@command -v npm >/dev/null || { echo 'edgepress: npm was not found; install Node 20' >&2; exit 2; }
 	npm install --no-fund --no-audit --prefix build/web onnxruntime-web@1.30.0
+
+# The oldest onnxruntime with wheels for this Python, for tests/targets/formats/test_onnx_old.py.
+old:
+	'$(PYTHON)' -m venv build/old
+	build/old/bin/python -m pip install --quiet 'onnxruntime==1.15.1' 'numpy<2'
 
 # Needs no environment: it resolves afresh, so that nothing installed here sways the answer.
 lock:

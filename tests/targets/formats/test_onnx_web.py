@@ -6,10 +6,8 @@ folder with node_modules. Skipped, with the reason, where one is missing.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 
 import recipes
 from targets.runtimes.onnxruntime import OnnxRuntime
+from tests.elsewhere import answers
 from tests.onnx_kinds import KINDS
 
 ROOT = Path(recipes.__file__).parents[1]
@@ -38,42 +37,23 @@ def modules() -> Path:
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FloatArray]:
-    """What onnxruntime-web gives for each kind of file, all in one process."""
-    node_modules = modules()
-    folder = tmp_path_factory.mktemp("web")
-    jobs: list[dict[str, object]] = []
-    for number, kind in enumerate(KINDS.values()):
-        batch, inputs = kind.pictures(), folder / f"{number}.f32"
-        inputs.write_bytes(batch.tobytes())
-        model = str(kind.artifact().path)
-        jobs.append({"model": model, "pictures": str(inputs), "shape": batch.shape[1:]})
-    done = subprocess.run(
-        ["node", str(SCRIPT), str(node_modules)],
-        input=json.dumps(jobs),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    return {name: np.array(rows, np.float32) for name, rows in zip(KINDS, found, strict=True)}
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FloatArray]:
+    return answers(["node", str(SCRIPT), str(modules())], tmp_path_factory.mktemp("web"))
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_onnxruntime_web_gives_the_same_top1(name: str, answers: dict[str, FloatArray]) -> None:
+def test_onnxruntime_web_gives_the_same_top1(name: str, found: dict[str, FloatArray]) -> None:
     kind = KINDS[name]
     expected = OnnxRuntime().load(kind.artifact().path).predict(kind.pictures())
-    assert answers[name].shape == expected.shape
-    np.testing.assert_array_equal(answers[name].argmax(1), expected.argmax(1))
+    assert found[name].shape == expected.shape
+    np.testing.assert_array_equal(found[name].argmax(1), expected.argmax(1))
     if not kind.candidate().activations:
-        np.testing.assert_allclose(answers[name], expected, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(found[name], expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if ", packed" in name])
 def test_packed_files_give_the_bits_of_the_plain_ones_there_too(
-    name: str, answers: dict[str, FloatArray]
+    name: str, found: dict[str, FloatArray]
 ) -> None:
     plain = name.partition(", packed")[0]
-    assert answers[name].tobytes() == answers[plain].tobytes()
+    assert found[name].tobytes() == found[plain].tobytes()

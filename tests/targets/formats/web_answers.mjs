@@ -2,8 +2,7 @@
 //
 //   node web_answers.mjs NODE_MODULES < jobs.json
 //
-// jobs.json: [{"model": file, "pictures": file of raw float32, "shape": of one picture}, ...]; on
-// stdout one JSON line: [[outputs of each picture], ...], a list for each job.
+// As tests/elsewhere.py asks: on stdout one JSON line, [[outputs of each picture], ...].
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';

@@ -194,13 +194,16 @@ def test_what_old_runtimes_say_is_understood() -> None:
         "is of opset 21, IR version 10, and onnxruntime 1.16.3 takes IR versions up to 9; write it "
         "by OnnxPackedExporter(profile='compatible'), or install a newer onnxruntime"
     )
+    said = "NOT_IMPLEMENTED : Could not find an implementation for Reshape(19) node with name 'a'"
+    told = str(too_new(content.read_bytes(), "1.15.1", said))
+    assert "onnxruntime 1.15.1 has no Reshape of opset 19; write it by OnnxPackedExp" in told
+    assert too_new(content.read_bytes(), "1.15.1", said.replace("19", "13")) is None
     said = "Opset 21 is under development. Current official support for domain ai.onnx is till "
-    assert "takes opsets up to 19; write it by Onnx" in str(
-        too_new(content.read_bytes(), "1.16.3", said + "opset 19.")
-    )
+    told = str(too_new(content.read_bytes(), "1.16.3", said + "opset 19."))
+    assert "takes opsets up to 19; write it by OnnxPackedExp" in told
     # Neither profile would do: none is named.
-    told = too_new(content.read_bytes(), "1.12.0", said + "opset 17.")
-    assert str(told).endswith("takes opsets up to 17; install a newer onnxruntime")
+    told = str(too_new(content.read_bytes(), "1.12.0", said + "opset 17."))
+    assert told.endswith("takes opsets up to 17; install a newer onnxruntime")
     assert too_new(content.read_bytes(), "1.16.3", "Invalid model") is None
 
 

@@ -83,7 +83,8 @@ def rounded_bias(
     """
     worth = price / _CAUTION**2
     step = np.float32(even_step(worth, importance, float(np.abs(bias).max(initial=0)), _FINE))
-    return np.rint(bias / step).astype(np.float32) * step
+    # Plus 0.0: a bias of -0.0 lies on no grid, and all of them would be stored as they are.
+    return np.rint(bias / step).astype(np.float32) * step + np.float32(0)
 
 
 def used_bytes(encoded: Encoded, model: RateModel) -> float:

@@ -162,7 +162,7 @@ def _sized(data: bytes, there: bool) -> bytes:
 def _float_ways(values: NDArray[np.float32], quick: bool) -> Iterator[bytes]:
     if not quick:
         yield bytes([SPLIT]) + _write_split(values)
-    found = _grid(values)
+    found = even_grid(values)
     if found is not None:
         step, multiples = found
         for way, write in ((GRID, _write_integers), (LADDER, _write_steps)):
@@ -171,7 +171,7 @@ def _float_ways(values: NDArray[np.float32], quick: bool) -> Iterator[bytes]:
                 yield bytes([way]) + np.array(step, "<f4").tobytes() + data
 
 
-def _grid(values: NDArray[np.float32]) -> tuple[np.float32, NDArray[np.int64]] | None:
+def even_grid(values: NDArray[np.float32]) -> tuple[np.float32, NDArray[np.int64]] | None:
     """(step, k) with values = float32(step * k) bit for bit, k below 2**16; None without."""
     if values.size < 2 or not np.isfinite(values).all():
         return None

@@ -48,14 +48,43 @@ def code_lengths(
     # Rarest first, and among equals the greatest symbol first: those get the longer words.
     order = used[::-1][np.argsort(counts[used[::-1]], kind="stable")]
     weights = counts[order].astype(np.int64)
-    # Going down the levels, the cheapest 2n - 2 items of the last one are n - 1 packages' worth;
-    # every leaf among the chosen adds one bit, every package opens two items a level below.
-    chosen = 2 * used.size - 2
-    for is_leaf in reversed(_levels(weights, max_length)):
-        leaves = int(np.count_nonzero(is_leaf[:chosen]))
-        lengths[order[:leaves]] += 1
-        chosen = 2 * (chosen - leaves)
+    lengths[order] = _depths(weights, max_length, roots=1)
     return lengths
+
+
+def forest_depths(
+    counts: NDArray[np.integer[Any]], roots: int, max_depth: int
+) -> NDArray[np.uint8]:
+    """(k,) depth of each symbol in the cheapest forest of so many binary trees; 0 is a root.
+
+    counts: (k,), each above 0. Huffman's merging, stopped when `roots` trees are left. Raises
+    RangeError for more symbols than roots * 2**max_depth.
+    """
+    if counts.size > roots << max_depth:
+        raise RangeError(
+            f"{counts.size} symbols in {roots} trees of at most {max_depth} levels: allowed are "
+            f"{roots << max_depth}"
+        )
+    depths = np.zeros(counts.size, np.uint8)
+    if counts.size > roots:
+        order = np.argsort(counts[::-1], kind="stable")
+        depths[::-1][order] = _depths(counts[::-1][order].astype(np.int64), max_depth, roots)
+    return depths
+
+
+def _depths(weights: NDArray[np.int64], most: int, roots: int) -> NDArray[np.uint8]:
+    """Depths of leaves of ascending `weights`, more than `roots` of them.
+
+    Going down the levels, the cheapest 2 (n - roots) items of the last one are what must be
+    merged; every leaf among the chosen adds one bit, every package opens two items a level below.
+    """
+    depths = np.zeros(weights.size, np.uint8)
+    chosen = 2 * (weights.size - roots)
+    for is_leaf in reversed(_levels(weights, most)):
+        leaves = int(np.count_nonzero(is_leaf[:chosen]))
+        depths[:leaves] += 1
+        chosen = 2 * (chosen - leaves)
+    return depths
 
 
 def _levels(weights: NDArray[np.int64], max_length: int) -> list[NDArray[np.bool_]]:

@@ -12,42 +12,99 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from compress.encoding import Encoded, Encoding, int8_codebook
+from targets.formats.bundle_graph import write_bundles
+from targets.formats.grouping import STEP_BITS, Proposal, alone, bundled
+from targets.formats.integers import as_integers
+from targets.formats.onnx_defaults import drop_defaults, shorten
+from targets.formats.onnx_operators import Operators, embedded_bytes
 from targets.formats.onnx_parameters import parameter_of
 from targets.formats.onnx_sheet import Array, Sheet, prune_initializers
 from targets.formats.packing import Coded, forms
-from targets.formats.unpacking import Unpacker, embedded_bytes
+from targets.formats.unpacking import Unpacker
 
 # Opset of each profile: 18 has the bitwise operators, 21 tensors of 4 bits.
 PROFILES = {"compatible": 18, "modern": 21}
 _LAYERS = ("Conv", "Gemm", "MatMul")
+# Operators and names of a tensor of a forest.
+_TENSOR_BYTES = 120
 
 
-def pack(model: onnx.ModelProto, encodings: Mapping[str, Encoding], nibbles: bool = False) -> None:
+def pack(
+    model: onnx.ModelProto,
+    encodings: Mapping[str, Encoding],
+    nibbles: bool = False,
+    quick: bool = False,
+) -> None:
     """Replace each weight of `model` by its smallest exact form, in place; names of nodes go.
 
     `encodings` by parameter: what explains the weights, which are told by their values. `nibbles`:
-    tensors of 4 bits may be used, so the model's opset is 21 or later.
+    tensors of 4 bits may be used, so the model's opset is 21 or later. `quick`: no prefix codes.
     """
-    graph = model.graph
-    sheet = Sheet({tensor.name: tensor for tensor in graph.initializer})
-    unpacker = Unpacker(sheet)
+    drop_defaults(model)
     known = {name: e for name, e in encodings.items() if isinstance(e, Encoded)}
+    found = {t.name: _coded(t, numpy_helper.to_array(t), known) for t in _weights(model.graph)}
+    ways = [_written(model.graph, found, nibbles, forest=False)]
+    if not quick:
+        ways.append(_written(model.graph, found, nibbles, forest=True))
+    best = min(ways, key=lambda graph: graph.ByteSize())
+    del model.graph.node[:]
+    del model.graph.initializer[:]
+    model.graph.node.extend(best.node)
+    model.graph.initializer.extend(best.initializer)
+    shorten(model.graph, found)
+
+
+def _written(
+    graph: onnx.GraphProto, found: Mapping[str, Coded | None], nibbles: bool, forest: bool
+) -> onnx.GraphProto:
+    """Nodes and constants of the packed graph, with prefix codes for what they make smaller."""
+    sheet = Sheet({tensor.name: tensor for tensor in graph.initializer})
+    to = Operators(sheet)
+    unpacker = Unpacker(to)
     # The largest first: it pays for the tables that the smaller ones then have for nothing.
-    for tensor in sorted(_weights(graph), key=lambda tensor: -tensor.ByteSize()):
-        values = numpy_helper.to_array(tensor)
-        found = list(forms(values, _coded(tensor, values, known), nibbles))
-        costs = [unpacker.cost(tensor.name, form) for form in found]
-        if costs and min(costs) < embedded_bytes(tensor):
-            del sheet.constants[tensor.name]
-            unpacker.write(tensor.name, found[costs.index(min(costs))])
-    nodes = [*sheet.nodes, *graph.node]
-    for node in nodes:
+    todo = sorted(found, key=lambda name: -sheet.constants[name].ByteSize())
+    proposals: dict[str, Proposal] = {}
+    for name in todo if forest else ():
+        proposal = _proposed(unpacker, name, found[name], nibbles)
+        if proposal is not None:
+            proposals[name] = proposal
+    for name in proposals:
+        del sheet.constants[name]
+    if proposals:
+        write_bundles(to, bundled(proposals.values()), STEP_BITS)
+    for name in todo:
+        if name not in proposals:
+            _write_form(unpacker, name, found[name], nibbles)
+    written = onnx.GraphProto()
+    written.node.extend([*sheet.nodes, *graph.node])
+    for node in written.node:
         node.name = ""
-    del graph.node[:]
-    graph.node.extend(nodes)
-    del graph.initializer[:]
-    graph.initializer.extend(sheet.constants.values())
-    prune_initializers(graph)
+    written.initializer.extend(sheet.constants.values())
+    prune_initializers(written)
+    return written
+
+
+def _proposed(unpacker: Unpacker, name: str, coded: Coded | None, nibbles: bool) -> Proposal | None:
+    """The prefix code of a tensor, where it takes less than the smallest other form."""
+    tensor = unpacker.to.sheet.constants[name]
+    values = numpy_helper.to_array(tensor)
+    integers = as_integers(name, values, coded)
+    proposal = None if integers is None else alone(integers)
+    if proposal is None:
+        return None
+    costs = [unpacker.cost(name, form) for form in forms(values, coded, nibbles)]
+    least = min([*costs, embedded_bytes(tensor)])
+    return proposal if proposal.bits / 8 + _TENSOR_BYTES < least else None
+
+
+def _write_form(unpacker: Unpacker, name: str, coded: Coded | None, nibbles: bool) -> None:
+    """Replace a constant by its smallest form, where one is smaller than the constant."""
+    tensor = unpacker.to.sheet.constants[name]
+    found = list(forms(numpy_helper.to_array(tensor), coded, nibbles))
+    costs = [unpacker.cost(name, form) for form in found]
+    if costs and min(costs) < embedded_bytes(tensor):
+        del unpacker.to.sheet.constants[name]
+        unpacker.write(name, found[costs.index(min(costs))])
 
 
 def _weights(graph: onnx.GraphProto) -> Iterator[TensorProto]:
@@ -76,7 +133,8 @@ def _coded(tensor: TensorProto, values: Array, encodings: dict[str, Encoded]) ->
     indices, scale = encoding.indices, encoding.broadcast_scale()
     if transposed:
         indices, scale = indices.T, scale.T
-    if encoding.axis is not None or encoding.on_integers:
+    whole = np.array_equal(np.rint(encoding.codebook), encoding.codebook)
+    if encoding.axis is not None or whole:
         return Coded(indices, encoding.codebook, scale)
     # One scale and floats: a codebook of the products says the same.
     return Coded(indices, encoding.codebook * encoding.scale + np.float32(0))

@@ -29,6 +29,7 @@ class OnnxPackedExporter:
     suffix: ClassVar[str] = ".packed.onnx"
 
     profile: Literal["compatible", "modern"] = "compatible"
+    quick: bool = False
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
@@ -44,5 +45,5 @@ class OnnxPackedExporter:
         """
         candidate.check()
         model = build_model(candidate, PROFILES[self.profile])
-        pack(model, candidate.encodings, nibbles=self.profile == "modern")
+        pack(model, candidate.encodings, self.profile == "modern", self.quick)
         return write_model(self, candidate, model, path)

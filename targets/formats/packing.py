@@ -52,6 +52,11 @@ class Packed:
     parts: Mapping[str, Array]
     negative_zeros: bool = False
 
+    @property
+    def size(self) -> int:
+        """How many elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
 
 def forms(tensor: Array, coded: Coded | None, nibbles: bool = False) -> Iterator[Packed]:
     """Every packed form that gives `tensor` (float32 or int8) back, bit for bit.
@@ -72,11 +77,11 @@ def forms(tensor: Array, coded: Coded | None, nibbles: bool = False) -> Iterator
     extras: dict[str, Array] = {"book": coded.book if own else _filled(coded.book, bits)}
     if coded.scale is not None:
         extras["scale"] = coded.scale
-    yield from _exact(tensor, Packed(shape, {**_planes(flat, bits, shape, own), **extras}))
+    yield from _exact(tensor, Packed(shape, {**_planes(flat, bits, own), **extras}))
     kept = flat != 0
     if not kept.all():
         few = np.concatenate([np.zeros(1, flat.dtype), flat[kept]])
-        parts = {"mask": np.packbits(kept), **_planes(few, bits, few.shape, own), **extras}
+        parts = {"mask": np.packbits(kept), **_planes(few, bits, own), **extras}
         yield from _exact(tensor, Packed(shape, parts))
     if coded.book.dtype == np.int8 and coded.scale is not None:
         integers = coded.book[coded.indices]
@@ -85,7 +90,7 @@ def forms(tensor: Array, coded: Coded | None, nibbles: bool = False) -> Iterator
 
 def unpack(packed: Packed) -> Array:
     """The tensor, by the steps that the graph takes."""
-    parts, count = packed.parts, int(np.prod(packed.shape, dtype=np.int64))
+    parts, count = packed.parts, packed.size
     if "mask" in parts:
         kept = np.unpackbits(parts["mask"])[:count].astype(np.int32)
         few = _looked_up(parts, int(kept.sum()) + 1)
@@ -127,22 +132,27 @@ def plane(codes: Bytes, width: int) -> Bytes:
     return packed
 
 
-def _planes(codes: Array, bits: int, shape: tuple[int, ...], nibbles: bool) -> dict[str, Array]:
-    """The parts that hold `codes`; those of whole codes have `shape`."""
+def _planes(codes: Array, bits: int, nibbles: bool) -> dict[str, Array]:
+    """The parts that hold `codes`."""
     if bits > 8:
-        return {"codes16": codes.astype(np.uint16).reshape(shape)}
+        return {"codes16": codes.astype(np.uint16)}
     if bits == 8:
-        return {"codes8": codes.astype(np.uint8).reshape(shape)}
+        return {"codes8": codes.astype(np.uint8)}
     if nibbles:
-        return {"nibbles": codes.astype(ml_dtypes.uint4).reshape(shape)}
+        return {"nibbles": codes.astype(ml_dtypes.uint4)}
+    return {f"codes{width}": octets for width, octets in packed_planes(codes, bits).items()}
+
+
+def packed_planes(codes: Array, bits: int) -> dict[int, Bytes]:
+    """{width: plane} of codes of `bits` (1 to 7), highest first, filled up to octets of codes."""
     filled = np.zeros(-(-codes.size // OCTET) * OCTET, np.uint8)
     filled[: codes.size] = codes
-    found: dict[str, Array] = {}
+    found: dict[int, Bytes] = {}
     below = bits
     for width in plane_widths(bits):
         below -= width
         part = filled >> np.uint8(below) & np.uint8((1 << width) - 1)
-        found[f"codes{width}"] = plane(part, width)
+        found[width] = plane(part, width)
     return found
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper, numpy_helper
 
+from targets.formats.onnx_operators import Operators, embedded_bytes
 from targets.formats.onnx_sheet import Array, Sheet
 from targets.formats.packing import (
     Coded,
@@ -21,7 +22,7 @@ from targets.formats.packing import (
     same_bits,
     unpack,
 )
-from targets.formats.unpacking import Unpacker, embedded_bytes
+from targets.formats.unpacking import Unpacker
 from targets.runtimes.onnxruntime import _open
 
 Draw = Callable[[st.SearchStrategy], object]
@@ -31,7 +32,7 @@ SHAPES = arrays.array_shapes(min_dims=1, max_dims=4, max_side=7)
 def file_of(packed: Packed, opset: int = 18) -> onnx.ModelProto:
     """A model whose output is the tensor `w` plus nothing: it has no input."""
     sheet = Sheet()
-    Unpacker(sheet).write("w", packed)
+    Unpacker(Operators(sheet)).write("w", packed)
     kind = TensorProto.INT8 if unpack(packed).dtype == np.int8 else TensorProto.FLOAT
     graph = helper.make_graph(
         sheet.nodes,
@@ -177,7 +178,7 @@ def test_cost_is_what_the_file_grows_by(bits: int) -> None:
     indices = random.integers(0, 1 << bits, (40, 33)).astype(np.uint16)
     what = Coded(indices, book)
     sheet = Sheet()
-    unpacker = Unpacker(sheet)
+    unpacker = Unpacker(Operators(sheet))
     for number, form in enumerate([*forms(decoded(what), what)] * 2):
         graph = onnx.GraphProto()
         graph.node.extend(sheet.nodes)

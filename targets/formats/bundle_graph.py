@@ -71,10 +71,10 @@ def _joined(to: Operators, pieces: Sequence[str]) -> str:
 
 
 def _scattered(to: Operators, bundle: Bundle, steps: str, elements: str) -> str:
-    """All integers of a sparse bundle: zero but for the elements."""
+    """All integers of a sparse bundle: zero but for the elements; one zero lies before them."""
     places = to.add("CumSum", [to.int32(steps), to.int(0)])
     nothing = to.int(0) if bundle.groups[0].wide else to.value(np.zeros((), np.int8))
-    blank = to.add("Expand", [nothing, to.shape((bundle.size,))])
+    blank = to.add("Expand", [nothing, to.shape((bundle.size + 1,))])
     return to.add("ScatterElements", [blank, places, elements])
 
 
@@ -94,18 +94,20 @@ def _finish(to: Operators, bundle: Bundle, flat: str) -> None:
     cast = kind == "grid" and not (together or bundle.sparse)
     scales = [t.scale for t in tensors if t.scale is not None and t.scale.size == 1]
     if not len(scales) == len(tensors) > 1:
-        _end(to, [_Ending(tensor, _scale(to, tensor), cast) for tensor in tensors], flat)
+        _end(to, bundle, [_Ending(tensor, _scale(to, tensor), cast) for tensor in tensors], flat)
         return
-    factors = to.value(np.concatenate([scale.reshape(1) for scale in scales]))
+    factors = np.concatenate([scale.reshape(1) for scale in scales])
     if together and kind == "grid":
-        own = rising(to, [tensor.integers.size for tensor in tensors], 1)
-        flat = to.add("Mul", [flat, to.add("GatherElements", [factors, own])])
+        # The piece in front, if there is one, takes any.
+        cuts = _cuts(bundle)
+        each = to.value(np.resize(factors[::-1], len(cuts))[::-1])
+        flat = to.add("Mul", [flat, to.add("GatherElements", [each, rising(to, cuts, 1)])])
         if any(tensor.negative_zeros for tensor in tensors):
             flat = to.plus_zero(flat)
-        _end(to, [_Ending(tensor, None) for tensor in tensors], flat)
+        _end(to, bundle, [_Ending(tensor, None) for tensor in tensors], flat)
     else:
-        pieces = to.split(factors, [1] * len(tensors))
-        _end(to, [_Ending(*p, cast) for p in zip(tensors, pieces, strict=True)], flat)
+        pieces = to.split(to.value(factors), [1] * len(tensors))
+        _end(to, bundle, [_Ending(*p, cast) for p in zip(tensors, pieces, strict=True)], flat)
 
 
 def _scale(to: Operators, tensor: IntegerTensor) -> str | None:
@@ -115,17 +117,23 @@ def _scale(to: Operators, tensor: IntegerTensor) -> str | None:
     return to.constant(f"{tensor.name}:scale", scale)
 
 
-def _end(to: Operators, endings: Sequence[_Ending], flat: str) -> None:
+def _cuts(bundle: Bundle) -> list[int]:
+    sizes = [tensor.integers.size for tensor in bundle.tensors]
+    return [1, *sizes] if bundle.sparse else sizes
+
+
+def _end(to: Operators, bundle: Bundle, endings: Sequence[_Ending], flat: str) -> None:
     """Cut the tensors of a bundle and give each its name."""
     ready = [_steps(to, ending) for ending in endings]
     names = [ending.tensor.name for ending in endings]
-    if len(endings) == 1:
+    cuts = _cuts(bundle)
+    if len(cuts) == 1:
         pieces = [flat]
         ready[0] = ready[0] or [("Reshape", ["", to.shape((-1,))], {})]
     else:
         # What is ready is a piece itself.
         own = ["" if steps else name for steps, name in zip(ready, names, strict=True)]
-        pieces = to.split(flat, [ending.tensor.integers.size for ending in endings], own)
+        pieces = to.split(flat, cuts, [*[""] * (len(cuts) - len(own)), *own])[-len(own) :]
     for start, steps, name in zip(pieces, ready, names, strict=True):
         piece = start
         for place, (operator, inputs, options) in enumerate(steps):

@@ -19,11 +19,8 @@ from targets.formats.forest import LARGEST
 from targets.formats.integers import IntegerTensor
 from targets.formats.prefix_tree import Integers, Tree, grown
 
-# Each digit of a symbol is a step over arrays when a session starts: about 30 bytes of memory and
-# 5 ns. What it counts beside the bits of the file.
-STEP_BITS = 0.05
-# From one element that is kept to the next.
-FARTHEST = LARGEST
+# From one element that is kept to the next, at most: what a symbol of 3 to 7 bits numbers.
+_FARTHEST = (8, 16, 32, 64, 127)
 # Levels after the first digit while groups are made; the forest's own number is chosen last.
 _LEVELS = 10
 _LOW_BITS = range(8)
@@ -38,14 +35,19 @@ _LEVEL_BITS = 8 * 400
 class Group:
     """Tensors whose symbols follow one another. `low`: bits of an integer beside its code.
 
+    farthest: how far the next element of a sparse group is at most; 0 where it is not sparse.
     wide: the integers are beyond int8, so that their codes are what is left when `low` bits are
     shifted out; else codes have zeros in the place of those.
     """
 
     tensors: tuple[IntegerTensor, ...]
-    sparse: bool
+    farthest: int
     low: int
     wide: bool
+
+    @property
+    def sparse(self) -> bool:
+        return self.farthest > 0
 
     @cached_property
     def integers(self) -> Integers:
@@ -76,17 +78,22 @@ class Bundle:
         return sum(tensor.integers.size for tensor in self.tensors)
 
     @property
+    def farthest(self) -> int:
+        return self.groups[0].farthest
+
+    @property
     def sparse(self) -> bool:
-        return self.groups[0].sparse
+        return self.farthest > 0
 
     @cached_property
     def told(self) -> list[tuple[Integers, Integers]]:
         """Of each group (places from one element to the next, elements); all, if not sparse."""
         if not self.sparse:
             return [(np.zeros(0, np.int64), group.integers) for group in self.groups]
-        steps, elements = _sparse(np.concatenate([group.integers for group in self.groups]))
+        integers = np.concatenate([group.integers for group in self.groups])
+        steps, elements = _sparse(integers, self.farthest)
         ends = np.cumsum([group.integers.size for group in self.groups])
-        cuts = np.searchsorted(np.cumsum(steps), ends[:-1])
+        cuts = np.searchsorted(np.cumsum(steps), ends[:-1], side="right")
         return list(zip(np.split(steps, cuts), np.split(elements, cuts), strict=True))
 
     def streams(self) -> list[Integers]:
@@ -114,26 +121,32 @@ class Proposal:
     bits: float
 
 
-def alone(tensor: IntegerTensor, step_bits: float = STEP_BITS) -> Proposal | None:
-    """The cheapest way to put one tensor into symbols; None where a prefix code cannot."""
-    zeros = tensor.integers.size - np.count_nonzero(tensor.integers)
-    ways = [_proposed(tensor, False, step_bits)]
-    if 0 < zeros < tensor.integers.size:
-        ways.append(_proposed(tensor, True, step_bits))
-    found = [proposal for proposal in ways if proposal.histograms]
-    return min(found, key=lambda proposal: proposal.bits, default=None)
+def proposed(tensors: Iterable[IntegerTensor], step_bits: float) -> dict[str, Proposal]:
+    """The cheapest way to put each tensor into symbols, by name, where a prefix code can.
+
+    How far a step goes is the same for all.
+    """
+    known = list(tensors)
+    whole = [_proposal(tensor, 0, step_bits) for tensor in known]
+    best: tuple[float, list[Proposal]] = (math.inf, [])
+    for farthest in _FARTHEST:
+        sparse = [_proposal(tensor, farthest, step_bits) for tensor in known]
+        chosen = [min(pair, key=lambda p: p.bits) for pair in zip(whole, sparse, strict=True)]
+        possible = [proposal for proposal in chosen if proposal.histograms]
+        best = min(best, (sum(p.bits for p in possible), possible), key=lambda pair: pair[0])
+    return {proposal.group.tensors[0].name: proposal for proposal in best[1]}
 
 
-def bundled(proposals: Iterable[Proposal]) -> list[Bundle]:
+def bundled(proposals: Iterable[Proposal], step_bits: float) -> list[Bundle]:
     """All tensors, in groups where sharing a code takes less than codes of their own."""
-    kinds: dict[tuple[str, bool, bool], list[Proposal]] = {}
+    kinds: dict[tuple[str, int, bool], list[Proposal]] = {}
     for proposal in proposals:
         group = proposal.group
-        kinds.setdefault((group.tensors[0].kind, group.sparse, group.wide), []).append(proposal)
+        kinds.setdefault((group.tensors[0].kind, group.farthest, group.wide), []).append(proposal)
     bundles: list[Bundle] = []
-    for (_, sparse, wide), same in kinds.items():
-        groups = [proposal.group for proposal in _merged(same)]
-        if sparse and not wide:
+    for (_, farthest, wide), same in kinds.items():
+        groups = [proposal.group for proposal in _merged(same, step_bits)]
+        if farthest and not wide:
             bundles.append(Bundle(tuple(groups)))
         else:
             bundles += [Bundle((group,)) for group in groups]
@@ -158,31 +171,32 @@ def grown_for(bundles: Sequence[Bundle], step_bits: float) -> tuple[list[Tree], 
     return best[1], streams
 
 
-def _proposed(tensor: IntegerTensor, sparse: bool, step_bits: float) -> Proposal:
+def _proposal(tensor: IntegerTensor, farthest: int, step_bits: float) -> Proposal:
     """One tensor, with the number of low bits that makes it smallest."""
     largest = int(np.abs(tensor.integers).max(initial=0))
     wide = largest > LARGEST
     histograms: dict[int, tuple[_Counts, ...]] = {}
     costs: dict[int, float] = {}
-    for low in _LOW_BITS:
-        bundle = Bundle((Group((tensor,), sparse, low, wide),))
+    kept = np.count_nonzero(tensor.integers)
+    for low in _LOW_BITS if not farthest or 0 < kept < tensor.integers.size else ():
+        bundle = Bundle((Group((tensor,), farthest, low, wide),))
         counts = tuple(_counts(stream) for stream in bundle.streams())
         if all(_fits(c) for c in counts):
             histograms[low] = counts
             codes = (grown(*c, step_bits, _LEVELS)[1] + _VALUE_BITS * c.values.size for c in counts)
             costs[low] = sum(codes) + float(low * bundle.told[0][1].size)
     best = min(costs, key=costs.__getitem__, default=0)
-    return Proposal(Group((tensor,), sparse, best, wide), histograms, costs.get(best, math.inf))
+    return Proposal(Group((tensor,), farthest, best, wide), histograms, costs.get(best, math.inf))
 
 
-def _merged(proposals: list[Proposal]) -> list[Proposal]:
+def _merged(proposals: list[Proposal], step_bits: float) -> list[Proposal]:
     """Pairs become one, the best first, as long as that saves bytes."""
-    known = [_joined([proposal]) for proposal in proposals]
+    known = [_joined([proposal], step_bits) for proposal in proposals]
     alone = _GROUP_BITS
     pairs: dict[tuple[int, int], tuple[float, Proposal]] = {}
 
     def weigh(first: int, second: int) -> None:
-        both = _joined([known[first], known[second]])
+        both = _joined([known[first], known[second]], step_bits)
         pairs[first, second] = known[first].bits + known[second].bits + alone - both.bits, both
 
     for second in range(len(known)):
@@ -203,7 +217,7 @@ def _merged(proposals: list[Proposal]) -> list[Proposal]:
     return [proposal for place, proposal in enumerate(known) if place not in gone]
 
 
-def _joined(proposals: Sequence[Proposal]) -> Proposal:
+def _joined(proposals: Sequence[Proposal], step_bits: float) -> Proposal:
     """One group of all, with the number of low bits that makes the whole smallest."""
     lows = set.intersection(*(set(proposal.histograms) for proposal in proposals))
     tensors = tuple(t for proposal in proposals for t in proposal.group.tensors)
@@ -213,13 +227,13 @@ def _joined(proposals: Sequence[Proposal]) -> Proposal:
         low: tuple(map(_sum, zip(*(p.histograms[low] for p in proposals), strict=True)))
         for low in lows
     }
-    bits = {low: _estimate(low, histograms[low]) for low in sorted(lows)}
+    bits = {low: _estimate(low, histograms[low], step_bits) for low in sorted(lows)}
     best = min(bits, key=bits.__getitem__)
     group = replace(proposals[0].group, tensors=tensors, low=best)
     return Proposal(group, histograms, bits[best])
 
 
-def _estimate(low: int, histograms: Sequence[_Counts]) -> float:
+def _estimate(low: int, histograms: Sequence[_Counts], step_bits: float) -> float:
     """Bits of code and table, and of the steps: Shannon's, or one a symbol where that is more."""
     bits = float(low * histograms[-1].counts.sum())
     for values, counts in histograms:
@@ -227,7 +241,7 @@ def _estimate(low: int, histograms: Sequence[_Counts]) -> float:
         shannon = max(float(counts @ np.log2(total / counts)), total)
         # A first digit is as wide as pays; of the rest each bit is a step.
         steps = total + max(0.0, shannon - 2 * total)
-        bits += shannon + STEP_BITS * steps + _VALUE_BITS * values.size
+        bits += shannon + step_bits * steps + _VALUE_BITS * values.size
     return bits
 
 
@@ -253,17 +267,17 @@ def _sum(parts: tuple[_Counts, ...]) -> _Counts:
     return _Counts(used + low, counts[used])
 
 
-def _sparse(integers: Integers) -> tuple[Integers, Integers]:
-    """(places from one kept element to the next, kept elements), the first from place 0 on.
+def _sparse(integers: Integers, farthest: int) -> tuple[Integers, Integers]:
+    """(places from one kept element to the next, kept elements); the first from before the start.
 
     Where that is too far, zeros between them are kept. Zeros at the end are not told.
     """
     places = np.flatnonzero(integers)
-    steps = np.diff(places, prepend=0)
-    extra = np.maximum(steps - 1, 0) // FARTHEST
-    ahead = np.full(places.size + int(extra.sum()), FARTHEST, np.int64)
+    steps = np.diff(places, prepend=-1)
+    extra = (steps - 1) // farthest
+    ahead = np.full(places.size + int(extra.sum()), farthest, np.int64)
     kept = np.zeros(ahead.size, np.int64)
     ends = np.arange(places.size) + np.cumsum(extra)
-    ahead[ends] = steps - extra * FARTHEST
+    ahead[ends] = steps - extra * farthest
     kept[ends] = integers[places]
     return ahead, kept

@@ -13,7 +13,7 @@ from onnx import TensorProto, numpy_helper
 
 from compress.encoding import Encoded, Encoding, int8_codebook
 from targets.formats.bundle_graph import write_bundles
-from targets.formats.grouping import STEP_BITS, Proposal, alone, bundled
+from targets.formats.grouping import Proposal, bundled, proposed
 from targets.formats.integers import as_integers
 from targets.formats.onnx_defaults import drop_defaults, shorten
 from targets.formats.onnx_operators import Operators, embedded_bytes
@@ -27,6 +27,9 @@ PROFILES = {"compatible": 18, "modern": 21}
 _LAYERS = ("Conv", "Gemm", "MatMul")
 # Operators and names of a tensor of a forest.
 _TENSOR_BYTES = 120
+# Each digit of a symbol is a step over arrays when a session starts: about 30 bytes of memory and
+# 15 ns. What it counts beside the bits of the file.
+_STEP_BITS = 0.05
 
 
 def pack(
@@ -43,9 +46,9 @@ def pack(
     drop_defaults(model)
     known = {name: e for name, e in encodings.items() if isinstance(e, Encoded)}
     found = {t.name: _coded(t, numpy_helper.to_array(t), known) for t in _weights(model.graph)}
-    ways = [_written(model.graph, found, nibbles, forest=False)]
+    ways = [_written(model.graph, found, nibbles, None)]
     if not quick:
-        ways.append(_written(model.graph, found, nibbles, forest=True))
+        ways.append(_written(model.graph, found, nibbles, _STEP_BITS))
     best = min(ways, key=lambda graph: graph.ByteSize())
     del model.graph.node[:]
     del model.graph.initializer[:]
@@ -55,7 +58,10 @@ def pack(
 
 
 def _written(
-    graph: onnx.GraphProto, found: Mapping[str, Coded | None], nibbles: bool, forest: bool
+    graph: onnx.GraphProto,
+    found: Mapping[str, Coded | None],
+    nibbles: bool,
+    step_bits: float | None,
 ) -> onnx.GraphProto:
     """Nodes and constants of the packed graph, with prefix codes for what they make smaller."""
     sheet = Sheet({tensor.name: tensor for tensor in graph.initializer})
@@ -63,15 +69,11 @@ def _written(
     unpacker = Unpacker(to)
     # The largest first: it pays for the tables that the smaller ones then have for nothing.
     todo = sorted(found, key=lambda name: -sheet.constants[name].ByteSize())
-    proposals: dict[str, Proposal] = {}
-    for name in todo if forest else ():
-        proposal = _proposed(unpacker, name, found[name], nibbles)
-        if proposal is not None:
-            proposals[name] = proposal
+    proposals = {} if step_bits is None else _proposals(unpacker, found, nibbles, step_bits)
     for name in proposals:
         del sheet.constants[name]
-    if proposals:
-        write_bundles(to, bundled(proposals.values()), STEP_BITS)
+    if step_bits is not None and proposals:
+        write_bundles(to, bundled(proposals.values(), step_bits), step_bits)
     for name in todo:
         if name not in proposals:
             _write_form(unpacker, name, found[name], nibbles)
@@ -84,17 +86,20 @@ def _written(
     return written
 
 
-def _proposed(unpacker: Unpacker, name: str, coded: Coded | None, nibbles: bool) -> Proposal | None:
-    """The prefix code of a tensor, where it takes less than the smallest other form."""
-    tensor = unpacker.to.sheet.constants[name]
-    values = numpy_helper.to_array(tensor)
-    integers = as_integers(name, values, coded)
-    proposal = None if integers is None else alone(integers)
-    if proposal is None:
-        return None
-    costs = [unpacker.cost(name, form) for form in forms(values, coded, nibbles)]
-    least = min([*costs, embedded_bytes(tensor)])
-    return proposal if proposal.bits / 8 + _TENSOR_BYTES < least else None
+def _proposals(
+    unpacker: Unpacker, found: Mapping[str, Coded | None], nibbles: bool, step_bits: float
+) -> dict[str, Proposal]:
+    """Prefix codes of the tensors that take less by them than in the smallest other form."""
+    sheet = unpacker.to.sheet
+    integers = (as_integers(name, sheet.value(name), coded) for name, coded in found.items())
+    proposals = proposed((tensor for tensor in integers if tensor is not None), step_bits)
+    smaller: dict[str, Proposal] = {}
+    for name, proposal in proposals.items():
+        costs = [unpacker.cost(name, f) for f in forms(sheet.value(name), found[name], nibbles)]
+        least = min([*costs, embedded_bytes(sheet.constants[name])])
+        if proposal.bits / 8 + _TENSOR_BYTES < least:
+            smaller[name] = proposal
+    return smaller
 
 
 def _write_form(unpacker: Unpacker, name: str, coded: Coded | None, nibbles: bool) -> None:

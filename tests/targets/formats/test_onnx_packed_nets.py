@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
 
@@ -117,7 +116,6 @@ def both(candidate: Candidate, profile: str, folder: Path) -> tuple[Path, Path]:
     plain, small = folder / "net.onnx", folder / "net.packed.onnx"
     OnnxExporter(opset=PROFILES[profile])(candidate, plain)
     OnnxPackedExporter(profile)(candidate, small)  # type: ignore[arg-type]
-    onnx.shape_inference.infer_shapes(onnx.load(small), strict_mode=True, data_prop=True)
     return plain, small
 
 

@@ -27,7 +27,12 @@ PLANS = {
     "squeezenet": Plan(sparsity=0.85, epochs=10, rounds=7, rate=0.05, price=4e-8),
     "mobilenet_v2": Plan(sparsity=0.88, epochs=6, rounds=4, rate=0.05, price=2.5e-9),
     "shufflenet_v2": Plan(
-        sparsity=0.87, epochs=8, rounds=5, rate=0.05, price=2.5e-8, int8=("onnx", "dc")
+        sparsity=0.87,
+        epochs=8,
+        rounds=5,
+        rate=0.05,
+        price=2.5e-8,
+        int8=("onnx", "onnx-packed", "dc"),
     ),
 }
 

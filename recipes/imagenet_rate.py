@@ -2,8 +2,8 @@
 
     edgepress run imagenet_rate --net squeezenet --weights FILE --data DIR --test DIR
 
-Weights and photographs as in imagenet_int8. Each price of a bit gives one container; it is decoded
-into an .onnx, which --test scores once. Calibration takes no labels.
+Weights and photographs as in imagenet_int8. Each price of a bit gives a container and a packed
+.onnx; --test scores each once. Calibration takes no labels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PRICES = {
 
 
 def main(job: Job) -> None:
-    job.need_formats("onnx", "dc")
+    job.need_formats("onnx", "onnx-packed", "dc")
     net = job.choose_net(NETS)
     title, load = NETS[net]
     dense = load(job.need_weights("the net's .safetensors or .pth file for ImageNet"))
@@ -33,5 +33,5 @@ def main(job: Job) -> None:
     job.deliver("fp32", folded, ("onnx",), task)
     for price in PRICES[net]:
         smaller = job.compress(folded, [ShareByRate(price)], task)
-        job.deliver(f"rate-{price:.1e}", smaller, ("dc",), task)
+        job.deliver(f"rate-{price:.1e}", smaller, ("dc", "onnx-packed"), task)
     job.finish(job.about(title, "photographs", "rate-distortion", max_drop=0.01))

@@ -14,7 +14,7 @@ from compress.stages.share_by_rate import ShareByRate
 from compress.task import Task
 from recipes.toolbox.job import Job
 
-FORMATS = ("onnx", "onnx-packed", "tflite", "dc")
+FORMATS = ("onnx", "onnx-packed", "tflite", "tflite-packed", "dc")
 
 
 class Plan(NamedTuple):
@@ -28,7 +28,7 @@ class Plan(NamedTuple):
     rounds: int
     rate: float
     price: float
-    int8: tuple[str, ...] = ("onnx", "tflite", "dc")
+    int8: tuple[str, ...] = ("onnx", "onnx-packed", "tflite", "dc")
 
 
 def deliver_smallest(job: Job, dense: Candidate, task: Task, plan: Plan) -> None:
@@ -43,5 +43,5 @@ def deliver_smallest(job: Job, dense: Candidate, task: Task, plan: Plan) -> None
     shared = job.compress(dense, [pruned, FoldBatchNorm(), ShareByRate(plan.price)], task)
     int8 = job.compress(shared, [QuantizeInt8()], task)
     job.deliver("fp32", folded, ("onnx", "tflite"), task)
-    job.deliver("shared", shared, ("dc", "onnx-packed"), task)
+    job.deliver("shared", shared, ("dc", "onnx-packed", "tflite-packed"), task)
     job.deliver("int8", int8, plan.int8, task)

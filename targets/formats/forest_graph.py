@@ -39,6 +39,8 @@ class Planes:
         """One constant, int32, in pieces."""
         whole = to.int32(to.constant(PLANES, np.concatenate(self.octets)))
         self.names = to.split(whole, [octets.size for octets in self.octets])
+        for name in self.names:
+            to.known_int32(name)
 
     def named(self, places: Mapping[int, int]) -> dict[int, str]:
         """{width: name}, after `write`."""
@@ -70,7 +72,8 @@ class Forester:
             going = to.add("GatherElements", [inner, node])
             slots = to.add("Mul", [to.add("CumSum", [going, self._zero]), going])
             passed.append((own, slots))
-            # Every slot is written; the digits are only an array of their number.
+            # Slot 0 takes the node of any symbol whose word has ended, or stays a digit of 0: from
+            # each of them one goes to entry 0. The digits are only an array of their number.
             ahead = to.add("ScatterElements", [digits, slots, node])
             node = to.add("Add", [to.add("GatherElements", [onward, ahead]), digits])
             own = to.add("GatherElements", [values, node])
@@ -102,25 +105,27 @@ class Forester:
         return [to.int32(piece) for piece in pieces[: len(levels)]]
 
     def _entered(self, heads: Heads, planes: Mapping[int, str]) -> str:
-        """The entry of each symbol's first digit, int16.
+        """The entry of each symbol's first digit, int16 where that is enough.
 
         The highest plane is looked up in a table that has the rows of a byte for each root; a root
         is even, so that its last bit takes another plane's.
         """
         to = self._to
+        # Roots lie before all children.
+        kind = TensorProto.INT16 if self._forest.children < 1 << 15 else TensorProto.INT32
         (width, plane), *rest = planes.items()
         below = heads.first - width
         roots = to.value(np.array(heads.roots, np.int32)[:, None, None])
         rows = to.add("Add", [to.int32(to.raised(width, below)), roots])
         table = to.add("Reshape", [rows, to.shape((-1, 8 // width))])
-        table = to.add("Cast", [table], to=TensorProto.INT16)
+        table = to.add("Cast", [table], to=kind)
         if len(heads.roots) > 1:
             sizes = [octets * width for octets in heads.octets]
             plane = to.add("Add", [plane, rising(to, sizes, 256)])
         found = to.flat(to.add("Gather", [table, plane]))
         if rest:
             low = to.joined(dict(rest))
-            found = to.add("BitwiseOr", [found, to.add("Cast", [low], to=TensorProto.INT16)])
+            found = to.add("BitwiseOr", [found, to.add("Cast", [low], to=kind)])
         return found
 
 

@@ -22,7 +22,8 @@ class IntegerTensor:
 
     kind: 'int8': they are the tensor. 'grid': it is float32 of them. 'book': book[integers]. Then
     times `scale`, where there is one (it broadcasts to the shape), and plus 0.0 where
-    `negative_zeros`: a scale gave -0.0.
+    `negative_zeros`: the scale gave -0.0. The tensor itself has no -0.0, so that 0.0 may be added
+    to any.
     """
 
     name: str
@@ -57,6 +58,8 @@ def _ways(name: str, tensor: Array, coded: Coded | None) -> Iterator[IntegerTens
     if tensor.dtype == np.int8:
         yield IntegerTensor(name, shape, "int8", tensor.reshape(-1).astype(np.int64))
         return
+    if np.any(tensor[np.signbit(tensor)] == 0):
+        return
     if coded is None:
         grid = even_grid(tensor.reshape(-1))
         if grid is not None:
@@ -64,14 +67,15 @@ def _ways(name: str, tensor: Array, coded: Coded | None) -> Iterator[IntegerTens
             if np.abs(integers).max() <= _LARGEST:
                 yield IntegerTensor(name, shape, "grid", integers, scale=np.array(step))
         return
-    book = coded.book
+    book, scale = coded.book, coded.scale
+    signs = (False,) if scale is None else (False, True)
     rounded = np.rint(book.astype(np.float64))
     if np.array_equal(rounded, book) and np.abs(rounded).max() <= _LARGEST:
         integers = rounded.astype(np.int64)[coded.indices].reshape(-1)
-        for zeros in (False, True):
-            yield IntegerTensor(name, shape, "grid", integers, None, coded.scale, zeros)
+        for zeros in signs:
+            yield IntegerTensor(name, shape, "grid", integers, None, scale, zeros)
     codes = coded.indices.reshape(-1).astype(np.int64)
     if book.size <= _LARGEST:
         wide = book.astype(np.float32)
-        for zeros in (False, True):
-            yield IntegerTensor(name, shape, "book", codes, wide, coded.scale, zeros)
+        for zeros in signs:
+            yield IntegerTensor(name, shape, "book", codes, wide, scale, zeros)

@@ -61,6 +61,10 @@ class Operators:
             f"int32 {tensor}", lambda: self.add("Cast", [tensor], to=TensorProto.INT32)
         )
 
+    def known_int32(self, tensor: str) -> None:
+        """It is int32 already."""
+        self.once(f"int32 {tensor}", lambda: tensor)
+
     def int(self, value: int) -> str:
         return self.value(np.array(value, np.int32))
 

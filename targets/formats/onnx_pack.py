@@ -14,7 +14,7 @@ from onnx import TensorProto, numpy_helper
 from compress.encoding import Encoded, Encoding, int8_codebook
 from targets.formats.bundle_graph import write_bundles
 from targets.formats.grouping import Proposal, bundled, proposed
-from targets.formats.integers import as_integers
+from targets.formats.integers import IntegerTensor, as_integers
 from targets.formats.onnx_defaults import drop_defaults, shorten
 from targets.formats.onnx_operators import Operators, embedded_bytes
 from targets.formats.onnx_parameters import parameter_of
@@ -91,15 +91,22 @@ def _proposals(
 ) -> dict[str, Proposal]:
     """Prefix codes of the tensors that take less by them than in the smallest other form."""
     sheet = unpacker.to.sheet
-    integers = (as_integers(name, sheet.value(name), coded) for name, coded in found.items())
-    proposals = proposed((tensor for tensor in integers if tensor is not None), step_bits)
     smaller: dict[str, Proposal] = {}
-    for name, proposal in proposals.items():
-        costs = [unpacker.cost(name, f) for f in forms(sheet.value(name), found[name], nibbles)]
+    for name, coded in found.items():
+        integers = as_integers(name, sheet.value(name), coded)
+        proposal = None if integers is None else proposed(integers, step_bits)
+        if proposal is None:
+            continue
+        costs = [unpacker.cost(name, form) for form in forms(sheet.value(name), coded, nibbles)]
         least = min([*costs, embedded_bytes(sheet.constants[name])])
-        if proposal.bits / 8 + _TENSOR_BYTES < least:
+        if proposal.bits / 8 + _around(proposal.group.tensors[0]) < least:
             smaller[name] = proposal
     return smaller
+
+
+def _around(tensor: IntegerTensor) -> int:
+    """Bytes beside its symbols: operators, names, book and scale."""
+    return _TENSOR_BYTES + sum(a.nbytes for a in (tensor.book, tensor.scale) if a is not None)
 
 
 def _write_form(unpacker: Unpacker, name: str, coded: Coded | None, nibbles: bool) -> None:

@@ -18,6 +18,8 @@ from targets.formats.prefix_tree import Integers
 
 # Elements of a bundle.
 _MANY = 1 << 16
+# What integers become before they are looked up or multiplied.
+_WANTED = {"grid": TensorProto.FLOAT, "book": TensorProto.INT32, "int8": TensorProto.INT8}
 # An operator, its inputs ("": what the step before gave) and its attributes.
 _Step = tuple[str, list[str], dict[str, int]]
 
@@ -85,13 +87,10 @@ def _finish(to: Operators, bundle: Bundle, flat: str) -> None:
     # What is done for all at once saves bytes; done for each it saves memory, for all that was
     # computed is kept until the last operator is folded.
     together = bundle.size < _MANY
-    if kind == "book":
-        flat = flat if wide else to.int32(flat)
-    elif kind == "int8":
-        flat = to.add("Cast", [flat], to=TensorProto.INT8) if wide else flat
-    elif together or bundle.sparse:
-        flat = to.add("Cast", [flat], to=TensorProto.FLOAT)
-    cast = kind == "grid" and not (together or bundle.sparse)
+    wanted = _WANTED[kind]
+    cast = wanted != (TensorProto.INT32 if wide else TensorProto.INT8)
+    if cast and (together or (bundle.sparse and kind != "book")):
+        flat, cast = to.add("Cast", [flat], to=wanted), False
     scales = [t.scale for t in tensors if t.scale is not None and t.scale.size == 1]
     if not len(scales) == len(tensors) > 1:
         _end(to, bundle, [_Ending(tensor, _scale(to, tensor), cast) for tensor in tensors], flat)
@@ -146,13 +145,14 @@ def _steps(to: Operators, ending: _Ending) -> list[_Step]:
     """The operators behind a tensor's elements, which are flat."""
     tensor = ending.tensor
     steps: list[_Step] = []
+    cast: list[_Step] = [("Cast", [""], {"to": _WANTED[tensor.kind]})] if ending.cast else []
     if tensor.book is not None:
         book = to.constant(f"{tensor.name}:book", tensor.book)
-        steps.append(("GatherElements", [book, ""], {}))
+        steps += [*cast, ("GatherElements", [book, ""], {})]
+        cast = []
     if len(tensor.shape) != 1:
         steps.append(("Reshape", ["", to.shape(tensor.shape)], {}))
-    if ending.cast:
-        steps.append(("Cast", [""], {"to": TensorProto.FLOAT}))
+    steps += cast
     if ending.scale is not None:
         steps.append(("Mul", ["", ending.scale], {}))
         if tensor.negative_zeros:

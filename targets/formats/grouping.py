@@ -19,10 +19,10 @@ from targets.formats.forest import LARGEST
 from targets.formats.integers import IntegerTensor
 from targets.formats.prefix_tree import Integers, Tree, grown
 
-# From one element that is kept to the next, at most: what a symbol of 3 to 7 bits numbers.
-_FARTHEST = (8, 16, 32, 64, 127)
-# Levels after the first digit while groups are made; the forest's own number is chosen last.
-_LEVELS = 10
+# From one element that is kept to the next, at most.
+FARTHEST = LARGEST
+# Levels after the first digit, at most: a dozen operators each, and symbols that are rare.
+_LEVELS = 8
 _LOW_BITS = range(8)
 # Bits of the file: an entry of the table for a value, and one for the node above it; what names a
 # group; the operators of one more level.
@@ -35,19 +35,14 @@ _LEVEL_BITS = 8 * 400
 class Group:
     """Tensors whose symbols follow one another. `low`: bits of an integer beside its code.
 
-    farthest: how far the next element of a sparse group is at most; 0 where it is not sparse.
     wide: the integers are beyond int8, so that their codes are what is left when `low` bits are
     shifted out; else codes have zeros in the place of those.
     """
 
     tensors: tuple[IntegerTensor, ...]
-    farthest: int
+    sparse: bool
     low: int
     wide: bool
-
-    @property
-    def sparse(self) -> bool:
-        return self.farthest > 0
 
     @cached_property
     def integers(self) -> Integers:
@@ -78,12 +73,8 @@ class Bundle:
         return sum(tensor.integers.size for tensor in self.tensors)
 
     @property
-    def farthest(self) -> int:
-        return self.groups[0].farthest
-
-    @property
     def sparse(self) -> bool:
-        return self.farthest > 0
+        return self.groups[0].sparse
 
     @cached_property
     def told(self) -> list[tuple[Integers, Integers]]:
@@ -91,7 +82,7 @@ class Bundle:
         if not self.sparse:
             return [(np.zeros(0, np.int64), group.integers) for group in self.groups]
         integers = np.concatenate([group.integers for group in self.groups])
-        steps, elements = _sparse(integers, self.farthest)
+        steps, elements = _sparse(integers)
         ends = np.cumsum([group.integers.size for group in self.groups])
         cuts = np.searchsorted(np.cumsum(steps), ends[:-1], side="right")
         return list(zip(np.split(steps, cuts), np.split(elements, cuts), strict=True))
@@ -121,32 +112,25 @@ class Proposal:
     bits: float
 
 
-def proposed(tensors: Iterable[IntegerTensor], step_bits: float) -> dict[str, Proposal]:
-    """The cheapest way to put each tensor into symbols, by name, where a prefix code can.
-
-    How far a step goes is the same for all.
-    """
-    known = list(tensors)
-    whole = [_proposal(tensor, 0, step_bits) for tensor in known]
-    best: tuple[float, list[Proposal]] = (math.inf, [])
-    for farthest in _FARTHEST:
-        sparse = [_proposal(tensor, farthest, step_bits) for tensor in known]
-        chosen = [min(pair, key=lambda p: p.bits) for pair in zip(whole, sparse, strict=True)]
-        possible = [proposal for proposal in chosen if proposal.histograms]
-        best = min(best, (sum(p.bits for p in possible), possible), key=lambda pair: pair[0])
-    return {proposal.group.tensors[0].name: proposal for proposal in best[1]}
+def proposed(tensor: IntegerTensor, step_bits: float) -> Proposal | None:
+    """The cheapest way to put a tensor into symbols; None where a prefix code cannot."""
+    ways = [_proposal(tensor, False, step_bits)]
+    if 0 < np.count_nonzero(tensor.integers) < tensor.integers.size:
+        ways.append(_proposal(tensor, True, step_bits))
+    possible = [proposal for proposal in ways if proposal.histograms]
+    return min(possible, key=lambda proposal: proposal.bits, default=None)
 
 
 def bundled(proposals: Iterable[Proposal], step_bits: float) -> list[Bundle]:
     """All tensors, in groups where sharing a code takes less than codes of their own."""
-    kinds: dict[tuple[str, int, bool], list[Proposal]] = {}
+    kinds: dict[tuple[str, bool, bool], list[Proposal]] = {}
     for proposal in proposals:
         group = proposal.group
-        kinds.setdefault((group.tensors[0].kind, group.farthest, group.wide), []).append(proposal)
+        kinds.setdefault((group.tensors[0].kind, group.sparse, group.wide), []).append(proposal)
     bundles: list[Bundle] = []
-    for (_, farthest, wide), same in kinds.items():
+    for (_, sparse, wide), same in kinds.items():
         groups = [proposal.group for proposal in _merged(same, step_bits)]
-        if farthest and not wide:
+        if sparse and not wide:
             bundles.append(Bundle(tuple(groups)))
         else:
             bundles += [Bundle((group,)) for group in groups]
@@ -158,7 +142,7 @@ def grown_for(bundles: Sequence[Bundle], step_bits: float) -> tuple[list[Tree], 
     streams = [stream for bundle in bundles for stream in bundle.streams()]
     counts = [_counts(stream) for stream in streams]
     best: tuple[float, list[Tree]] = (math.inf, [])
-    for levels in range(1, 13):
+    for levels in range(1, _LEVELS + 1):
         if any(c.values.size > 16 << levels for c in counts):
             continue
         grown_all = [grown(*c, step_bits, levels) for c in counts]
@@ -171,22 +155,21 @@ def grown_for(bundles: Sequence[Bundle], step_bits: float) -> tuple[list[Tree], 
     return best[1], streams
 
 
-def _proposal(tensor: IntegerTensor, farthest: int, step_bits: float) -> Proposal:
+def _proposal(tensor: IntegerTensor, sparse: bool, step_bits: float) -> Proposal:
     """One tensor, with the number of low bits that makes it smallest."""
     largest = int(np.abs(tensor.integers).max(initial=0))
     wide = largest > LARGEST
     histograms: dict[int, tuple[_Counts, ...]] = {}
     costs: dict[int, float] = {}
-    kept = np.count_nonzero(tensor.integers)
-    for low in _LOW_BITS if not farthest or 0 < kept < tensor.integers.size else ():
-        bundle = Bundle((Group((tensor,), farthest, low, wide),))
+    for low in _LOW_BITS:
+        bundle = Bundle((Group((tensor,), sparse, low, wide),))
         counts = tuple(_counts(stream) for stream in bundle.streams())
         if all(_fits(c) for c in counts):
             histograms[low] = counts
             codes = (grown(*c, step_bits, _LEVELS)[1] + _VALUE_BITS * c.values.size for c in counts)
             costs[low] = sum(codes) + float(low * bundle.told[0][1].size)
     best = min(costs, key=costs.__getitem__, default=0)
-    return Proposal(Group((tensor,), farthest, best, wide), histograms, costs.get(best, math.inf))
+    return Proposal(Group((tensor,), sparse, best, wide), histograms, costs.get(best, math.inf))
 
 
 def _merged(proposals: list[Proposal], step_bits: float) -> list[Proposal]:
@@ -267,17 +250,17 @@ def _sum(parts: tuple[_Counts, ...]) -> _Counts:
     return _Counts(used + low, counts[used])
 
 
-def _sparse(integers: Integers, farthest: int) -> tuple[Integers, Integers]:
+def _sparse(integers: Integers) -> tuple[Integers, Integers]:
     """(places from one kept element to the next, kept elements); the first from before the start.
 
     Where that is too far, zeros between them are kept. Zeros at the end are not told.
     """
     places = np.flatnonzero(integers)
     steps = np.diff(places, prepend=-1)
-    extra = (steps - 1) // farthest
-    ahead = np.full(places.size + int(extra.sum()), farthest, np.int64)
+    extra = (steps - 1) // FARTHEST
+    ahead = np.full(places.size + int(extra.sum()), FARTHEST, np.int64)
     kept = np.zeros(ahead.size, np.int64)
     ends = np.arange(places.size) + np.cumsum(extra)
-    ahead[ends] = steps - extra * farthest
+    ahead[ends] = steps - extra * FARTHEST
     kept[ends] = integers[places]
     return ahead, kept

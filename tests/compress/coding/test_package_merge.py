@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.coding.package_merge import code_lengths
+from compress.coding.package_merge import code_lengths, forest_depths
 from compress.errors import RangeError
 
 
@@ -101,3 +101,64 @@ def test_full_alphabet() -> None:
 def test_refuses(counts: list[int], limit: int) -> None:
     with pytest.raises(RangeError):
         lengths_of(counts, limit)
+
+
+def depths_of(counts: list[int], roots: int, most: int) -> list[int]:
+    return forest_depths(np.array(counts, np.int64), roots, most).tolist()
+
+
+@pytest.mark.parametrize(
+    ("counts", "roots", "most", "depths"),
+    [
+        ([], 2, 3, []),
+        ([7], 2, 0, [0]),
+        ([5, 1], 2, 3, [0, 0]),
+        ([5, 1, 1], 2, 3, [0, 1, 1]),
+        ([1, 1, 1], 2, 3, [0, 1, 1]),  # of equals the first has the shortest word
+        ([8, 4, 2, 1, 1], 2, 3, [0, 1, 2, 3, 3]),
+        ([8, 4, 2, 1, 1], 2, 2, [0, 2, 2, 2, 2]),
+        ([8, 4, 2, 1, 1], 4, 1, [0, 0, 0, 1, 1]),
+    ],
+)
+def test_known_depths(counts: list[int], roots: int, most: int, depths: list[int]) -> None:
+    assert depths_of(counts, roots, most) == depths
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=6),
+    st.sampled_from([1, 2, 4]),
+    st.integers(1, 3),
+)
+def test_no_forest_is_cheaper(counts: list[int], roots: int, most: int) -> None:
+    if len(counts) > roots << most:
+        return
+    depths = depths_of(counts, roots, most)
+    assert max(depths) <= most
+    cost = sum(c * n for c, n in zip(counts, depths, strict=True))
+    best = min(
+        sum(c * n for c, n in zip(counts, choice, strict=True))
+        for choice in product(range(most + 1), repeat=len(counts))
+        if sum(1 << (most - n) for n in choice) <= roots << most
+    )
+    assert cost == best
+    assert sum(1 << (most - n) for n in depths) <= roots << most
+
+
+@given(
+    st.lists(st.integers(1, 1000), min_size=2, max_size=200), st.integers(8, 15), st.integers(0, 4)
+)
+def test_one_tree_is_a_code_and_more_fill_their_roots(
+    counts: list[int], most: int, first: int
+) -> None:
+    assert depths_of(counts, 1, most) == lengths_of(counts, most)
+    depths = depths_of(counts, 1 << first, most)
+    room = sum(Fraction(1, 2**depth) for depth in depths)
+    assert room == min(len(counts), 1 << first)
+
+
+@pytest.mark.parametrize(("symbols", "roots", "most"), [(3, 2, 0), (9, 2, 2), (257, 16, 4)])
+def test_refuses_more_symbols_than_a_forest_has_leaves(symbols: int, roots: int, most: int) -> None:
+    allowed = roots << most
+    assert depths_of([1] * allowed, roots, most) == [most] * allowed
+    with pytest.raises(RangeError, match=f"{symbols} symbols in {roots} trees of at most {most} "):
+        depths_of([1] * symbols, roots, most)

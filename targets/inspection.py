@@ -1,6 +1,7 @@
 """What a file holds, as data: tensors, bytes, operators, and what it says of its net.
 
-Nothing is run and nothing is built: a container's tensors are decoded, a graph is only read.
+No net is run or built: tensors are decoded (those of a packed .onnx by its own operators), a graph
+is only read.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ KINDS = (".dc", ".onnx", ".tflite", ".safetensors")
 class TensorSummary:
     """One tensor with values in the file. Fractions in [0, 1].
 
-    `form`: 'plain', 'masked', 'shared', 'int8', 'half' or 'sparse'. `index_bits`: bits of a dense
-    index into the codebook; `coding`: how positions and codes are coded, `gap_bits`: width of a
-    gap where they are gaps; `coded_bits`: bits a kept weight takes in the file for its position
-    and code (codebook and scales apart).
+    `form`: 'plain', 'masked', 'shared', 'int8', 'half', 'grid' (a float bias as integers) or
+    'sparse'. `index_bits`: bits of a dense index into the codebook, or that number the levels where
+    no codebook is kept; `coding`: how positions and codes are coded, `gap_bits`: width of a gap
+    where they are gaps; `coded_bits`: bits a kept weight takes in the file for its position and
+    code (codebook and scales apart).
     """
 
     name: str

@@ -26,7 +26,7 @@ def inspect_onnx(path: Path) -> Inspection:
         graph = model.graph
         packed = packed_parts(graph)
         summaries = {str(t.name): _summary(path, t) for t in graph.initializer}
-        unpacked = packed_summaries(model, packed)
+        unpacked = packed_summaries(model, packed, str(path))
         tensors = (
             *unpacked,
             *(summary for name, summary in summaries.items() if name not in packed),

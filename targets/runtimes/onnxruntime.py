@@ -242,3 +242,16 @@ def _tensor_spec(value: Any) -> TensorSpec:
 def all_tensors(model: onnx.ModelProto, batch: FloatArray) -> Mapping[str, FloatArray]:
     """Every float tensor of `model`, computed as written, nothing fused."""
     return OnnxSession(model.SerializeToString(), "the model", 1, optimize=False).tensors(batch)
+
+
+def constant_outputs(model: onnx.ModelProto, source: str) -> dict[str, NDArray[Any]]:
+    """The outputs of a model without inputs, by name, on one thread, operator by operator.
+
+    `source`: the file that it is a part of. DataError where the engine cannot compute them.
+    """
+    engine = _open(model.SerializeToString(), source, 1, optimize=False, exact=False)
+    names = [str(value.name) for value in model.graph.output]
+    try:
+        return dict(zip(names, engine.run(names, {}), strict=True))
+    except Exception as error:  # as in _open
+        raise DataError(f"onnxruntime cannot decode {source}: {one_line(error)}") from error

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from targets.inspection import TensorSummary
 
 # Parts of packed tensors (inspection_packed.packed_parts) that serve all weights alike.
-TABLE_PARTS = frozenset({"book", "scale"})
-# Parts that give every weight its code or value, zero or not.
-_DENSE_PARTS = TABLE_PARTS | {"values", "nibbles", *(f"codes{n}" for n in (1, 2, 4, 8, 16))}
+TABLE_PARTS = frozenset({"book", "scale", "tree"})
 # Where quantizing operators take scales and zero points.
 _GRIDS: Mapping[str, frozenset[int]] = {
     "QuantizeLinear": frozenset({1, 2}),
@@ -79,14 +77,11 @@ def value_bytes(tensor: TensorProto) -> int:
 
 def _packed(parts: Mapping[str, TensorProto], summary: TensorSummary) -> StoredWeights:
     """How a packed tensor's weights stand, without their bytes."""
-    dense = bool(parts) and _DENSE_PARTS.issuperset(parts)
-    stored = summary.elements if dense else summary.nonzeros
+    stored = summary.elements if summary.coding == "dense" else summary.nonzeros
     bits = summary.index_bits
-    if bits is None and "values" in parts:
-        bits = _bits(parts["values"])
-    if bits is None and "book" in parts:  # entropy coded: as many bits as number its levels
-        bits = max(1, (math.prod(parts["book"].dims) - 1).bit_length())
-    return StoredWeights(summary.elements, stored, 8 if bits is None else bits, 0)
+    return StoredWeights(
+        summary.elements, stored, _bits(parts["values"]) if bits is None else bits, 0
+    )
 
 
 def _grid_names(nodes: Iterable[onnx.NodeProto]) -> set[str]:

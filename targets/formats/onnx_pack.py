@@ -29,7 +29,7 @@ _LAYERS = ("Conv", "Gemm", "MatMul")
 _TENSOR_BYTES = 120
 # Each digit of a symbol is a step over arrays when a session starts: about 30 bytes of memory and
 # 15 ns. What it counts beside the bits of the file.
-_STEP_BITS = 0.05
+_STEP_BITS = 0.2
 
 
 def pack(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -13,14 +15,15 @@ from onnx import TensorProto, helper, shape_inference
 
 from targets.formats import bundle_graph
 from targets.formats.bundle_graph import write_bundles
-from targets.formats.grouping import Bundle, bundled, proposed
-from targets.formats.integers import IntegerTensor
+from targets.formats.grouping import Bundle, Group, bundled, proposed
+from targets.formats.integers import IntegerTensor, as_integers
 from targets.formats.onnx_operators import Operators
 from targets.formats.onnx_sheet import Array, Sheet
-from targets.formats.packing import same_bits
+from targets.formats.packing import Coded, same_bits
 from targets.formats.prefix_tree import Integers
 from targets.runtimes.onnxruntime import _open
 
+Kind = Literal["int8", "grid", "book"]
 STEP_BITS = 0.05
 # Opset 18: what the compatible profile may hold.
 OPSET = 18
@@ -109,12 +112,108 @@ def tensors(draw: st.DrawFn) -> list[IntegerTensor]:
 @settings(max_examples=60, deadline=None)
 def test_whatever_is_bundled_comes_back(known: list[IntegerTensor], small: bool) -> None:
     """Both ways to end a bundle: all tensors together, and each by itself."""
-    proposals = proposed(known, STEP_BITS)
+    proposals = [p for p in (proposed(tensor, STEP_BITS) for tensor in known) if p is not None]
     if not proposals:
         return
-    bundles = bundled(proposals.values(), STEP_BITS)
-    names = sorted(t.name for bundle in bundles for t in bundle.tensors)
-    assert names == sorted(proposals)
+    bundles = bundled(proposals, STEP_BITS)
+    names = sorted(tensor.name for bundle in bundles for tensor in bundle.tensors)
+    assert names == sorted(proposal.group.tensors[0].name for proposal in proposals)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bundle_graph, "_MANY", 1 << 16 if small else 1)
         check(bundles)
+
+
+def made(
+    name: str, kind: Kind, spread: int, scale: str, shape: tuple[int, ...] = (7, 5, 3, 3)
+) -> IntegerTensor:
+    """A tensor of a kind, with zeros in gaps of up to 300, whose scales are below zero too."""
+    random = np.random.default_rng(sum(map(ord, name + kind + scale)) + spread)
+    integers = integers_of(random, int(np.prod(shape)), spread, 0.6)
+    integers[5:305] = 0
+    book = None
+    if kind == "book":
+        integers = np.abs(integers)
+        book = random.normal(size=spread + 1).astype(np.float32)
+    wide = None if scale == "none" else scale_of(random, shape, 0 if scale == "channels" else None)
+    if wide is not None:
+        wide.reshape(-1)[0] *= -np.sign(wide.reshape(-1)[0])
+    tensor = IntegerTensor(name, shape, kind, integers, book, wide)
+    return replace(tensor, negative_zeros=kind != "int8" and wide is not None)
+
+
+CASES = [
+    *product(["int8"], [7, 127, 128], ["none"]),
+    *product(["grid", "book"], [7, 127, 128, 300], ["none", "one", "channels"]),
+]
+
+
+@pytest.mark.parametrize("many", [1, 1 << 16])
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize(("kind", "spread", "scale"), CASES)
+def test_every_kind(
+    kind: Kind, sparse: bool, spread: int, scale: str, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two groups, of two tensors and one, where a bundle may hold them; with low bits, and not."""
+    monkeypatch.setattr(bundle_graph, "_MANY", many)
+    wide = spread > 127
+    first, second, third = (made(name, kind, spread, scale) for name in ("w0", "w1", "w2"))
+    if kind == "int8" and wide:
+        first, second, third = (
+            replace(t, integers=np.where(t.integers == 128, -128, t.integers))
+            for t in (first, second, third)
+        )
+    low = 2 if wide else int(spread > 7)
+    groups = Group((first, second), sparse, low, wide), Group((third,), sparse, low + 1, wide)
+    if sparse and not wide:
+        check([Bundle(groups)])
+    else:
+        check([Bundle((group,)) for group in groups])
+
+
+@pytest.mark.parametrize(
+    "ends", [(0, 0), (0, 1), (200, 1), (126, 1), (127, 0), (127, 127), (0, 300)]
+)
+def test_gaps_over_the_border_of_groups_and_tensors(ends: tuple[int, int]) -> None:
+    """So many zeros at the end of each tensor, and at the start of the next."""
+    behind, ahead = ends
+    rim = np.zeros(ahead, np.int64), np.zeros(behind, np.int64)
+    tensors = []
+    for number, inside in enumerate(([3, 0, -2], [5], [1, 1, 0, 0, 9])):
+        integers = np.concatenate([rim[0], np.array(inside), rim[1]])
+        tensors.append(IntegerTensor(f"w{number}", integers.shape, "grid", integers))
+    check(
+        [Bundle((Group((tensors[0],), True, 0, False), Group(tuple(tensors[1:]), True, 1, False)))]
+    )
+    check([Bundle((Group(tuple(tensors), True, 0, False),))])
+
+
+def test_a_negative_zero_of_one_is_not_made_by_another() -> None:
+    """0.0 is added to all tensors of a bundle: `as_integers` takes none that has a -0.0."""
+    integers = np.array([0, 1, -1, 0, 2])
+    plus = IntegerTensor("w0", (5,), "grid", integers, None, np.array(-0.5, np.float32), True)
+    minus = replace(plus, name="w1", negative_zeros=False)
+    codes = Coded(integers % 4, np.array([0, 1, 2, -1], np.int8), np.array([-0.5], np.float32))
+    assert np.signbit(minus.decoded()[0])
+    assert as_integers("w1", minus.decoded(), codes) is None
+    found = as_integers("w0", plus.decoded(), codes)
+    assert found is not None
+    assert found.negative_zeros
+    positive = replace(plus, name="w2", scale=np.array(0.25, np.float32), negative_zeros=False)
+    check([Bundle((Group((found, positive), False, 0, False),))])
+
+
+@pytest.mark.parametrize(
+    ("integers", "sparse"),
+    [
+        *product([[0], [0] * 9, [-127], [1] * 8], [False]),
+        *product([[0, 0, 0, 1], [1, 0, 0, 0], [7]], [False, True]),
+    ],
+)
+def test_a_lone_tensor_of_few_values(integers: list[int], sparse: bool) -> None:
+    values = np.array(integers, np.int64)
+    tensors = [
+        IntegerTensor("w", values.shape, "int8", values),
+        IntegerTensor("w", (*values.shape, 1), "grid", values),
+    ]
+    for tensor in tensors:
+        check([Bundle((Group((tensor,), sparse, 0, False),))])

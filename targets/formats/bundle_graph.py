@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from targets.formats.forest import planted
 from targets.formats.forest_graph import Forester, Planes, rising
@@ -58,14 +58,26 @@ def write_bundles(to: Operators, bundles: Sequence[Bundle], step_bits: float) ->
 def _lowered(
     to: Operators, group: Group, elements: Integers, symbols: str, planes: dict[int, str]
 ) -> str:
-    """Elements with their low bits; int8, int32 where they are wide."""
+    """Elements with their low bits, of the group's `_type`."""
     if not group.low:
         return symbols
     low = to.cut(to.joined(planes), elements.size)
     if not group.wide:
         return to.add("BitwiseOr", [symbols, to.add("Cast", [low], to=TensorProto.INT8)])
+    if _type(group) == TensorProto.UINT8:
+        codes = to.add("Cast", [symbols], to=TensorProto.UINT8)
+        shift = to.value(np.array(group.low, np.uint8))
+        return to.add("BitwiseOr", [to.add("BitShift", [codes, shift], direction="LEFT"), low])
     high = to.add("Mul", [to.int32(symbols), to.int(1 << group.low)])
     return to.add("Add", [high, to.int32(low)])
+
+
+def _type(group: Group) -> int:
+    """Of a group's integers in the graph: the smallest that holds them."""
+    if not group.wide:
+        return TensorProto.INT8
+    least, largest = int(group.integers.min()), int(group.integers.max())
+    return TensorProto.UINT8 if least >= 0 and largest < 1 << 8 else TensorProto.INT32
 
 
 def _joined(to: Operators, pieces: Sequence[str]) -> str:
@@ -75,20 +87,20 @@ def _joined(to: Operators, pieces: Sequence[str]) -> str:
 def _scattered(to: Operators, bundle: Bundle, steps: str, elements: str) -> str:
     """All integers of a sparse bundle: zero but for the elements; one zero lies before them."""
     places = to.add("CumSum", [to.int32(steps), to.int(0)])
-    nothing = to.int(0) if bundle.groups[0].wide else to.value(np.zeros((), np.int8))
+    kind = helper.tensor_dtype_to_np_dtype(_type(bundle.groups[0]))
+    nothing = to.value(np.zeros((), kind))
     blank = to.add("Expand", [nothing, to.shape((bundle.size + 1,))])
     return to.add("ScatterElements", [blank, places, elements])
 
 
 def _finish(to: Operators, bundle: Bundle, flat: str) -> None:
     """The tensors of a bundle out of their integers."""
-    tensors, wide = bundle.tensors, bundle.groups[0].wide
-    kind = tensors[0].kind
+    tensors, kind = bundle.tensors, bundle.tensors[0].kind
     # What is done for all at once saves bytes; done for each it saves memory, for all that was
     # computed is kept until the last operator is folded.
     together = bundle.size < _MANY
     wanted = _WANTED[kind]
-    cast = wanted != (TensorProto.INT32 if wide else TensorProto.INT8)
+    cast = wanted != _type(bundle.groups[0])
     if cast and (together or (bundle.sparse and kind != "book")):
         flat, cast = to.add("Cast", [flat], to=wanted), False
     scales = [t.scale for t in tensors if t.scale is not None and t.scale.size == 1]

@@ -1,4 +1,4 @@
-"""Levels for codes of one width, as a packed .onnx has them (targets/formats/packing.py).
+"""Levels for codes of one width, as a quick packed .onnx has them (targets/formats/packing.py).
 
 A code has 1 to 8 bits or 16, the same for all of a tensor: the least that number its levels. Where
 that is smaller, each weight has a bit of a mask instead, and only the others than zero have codes.

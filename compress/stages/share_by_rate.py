@@ -41,7 +41,8 @@ class ShareByRate:
 
     rate: how much of the price the choice of a level sees, in [0, 1]; the grid's step sees all.
     model: the coder that says how many bits a level takes (rate_models.py). "order0", "huffman" and
-    "context" share the grids; "packed" chooses the number of levels, for a packed .onnx.
+    "context" share the grids, and serve containers and packed .onnx alike; "packed" chooses the
+    number of levels, for codes of one width: OnnxPackedExporter(quick=True).
 
     Float weights get an even grid for each layer (an integer codebook and one scale). Weights that
     are encoded already keep codebook and scale and get new codes ("packed": on fewer of the levels,

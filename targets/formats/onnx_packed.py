@@ -1,8 +1,8 @@
 """Exporter to a small .onnx that decodes itself, by standard operators, when a session starts.
 
 Zeros and shared weights do not shrink an ordinary .onnx. Here each weight stands in the smallest
-exact form: in prefix codes of all tensors together (`grouping`, `forest`), or in codes of one width,
-with or without a mask (`packing`); with the operators that give it back (`bundle_graph`,
+exact form: in prefix codes of all tensors together (`grouping`, `forest`), or in codes of one
+width, with or without a mask (`packing`); with the operators that give it back (`bundle_graph`,
 `unpacking`). onnxruntime folds them at every level but DISABLE_ALL: the session then holds the same
 dense net, with the same outputs.
 """

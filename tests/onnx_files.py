@@ -64,14 +64,26 @@ def put(model: onnx.ModelProto, name: str, array: np.ndarray) -> None:
 
 
 def outputs(path: Path, batch: np.ndarray, optimize: bool) -> np.ndarray:
-    """What stock onnxruntime computes of each picture, at ENABLE_ALL or DISABLE_ALL.
-
-    Unoptimized, the engine would prepare (pack) constant weights of a Gemm for another kernel,
-    which sums in another order: that is turned off, to compare what the files say.
-    """
-    session = _session(path, "ORT_ENABLE_ALL" if optimize else "ORT_DISABLE_ALL", prepack=optimize)
+    """What stock onnxruntime computes of each picture, at ENABLE_ALL or DISABLE_ALL."""
+    session = _exact(path, optimize)
     name = session.get_inputs()[0].name
     return np.concatenate([session.run(None, {name: one[None]})[0] for one in batch])
+
+
+def answers(
+    path: Path, inputs: dict[str, np.ndarray], wanted: list[str], optimize: bool
+) -> list[np.ndarray]:
+    """What it computes under the names `wanted`."""
+    return _exact(path, optimize).run(wanted, inputs)
+
+
+def _exact(path: Path, optimize: bool) -> Any:
+    """A session of what the file says.
+
+    Unoptimized, the engine would prepare (pack) constant weights of a Gemm for another kernel,
+    which sums in another order: that is turned off.
+    """
+    return _session(path, "ORT_ENABLE_ALL" if optimize else "ORT_DISABLE_ALL", prepack=optimize)
 
 
 def optimized(path: Path, level: str, folder: Path) -> onnx.GraphProto:

@@ -129,7 +129,7 @@ def _weights(graph: onnx.GraphProto) -> Iterator[TensorProto]:
         uses = readers.get(tensor.name, [])
         floats = tensor.data_type == TensorProto.FLOAT and all(op in _LAYERS for op, _ in uses)
         codes = all(use == ("DequantizeLinear", 0) for use in uses)
-        if floats or (codes and tensor.data_type == TensorProto.INT8):
+        if uses and (floats or (codes and tensor.data_type == TensorProto.INT8)):
             yield tensor
 
 

@@ -95,7 +95,9 @@ def _parser() -> _Parser:
     table = commands.add_parser("table", help="one Markdown table of several reports")
     table.add_argument("reports", nargs="+", type=Path, metavar="REPORT", help="report.json files")
     table.add_argument("--into", type=Path, metavar="FILE", help="put it between FILE's marks")
-    table.add_argument("--containers", action="store_true", help="only .dc files, by size")
+    only = table.add_mutually_exclusive_group()
+    for name, what in (("containers", "only .dc files, by size"), ("packed", "only packed files")):
+        only.add_argument(f"--{name}", dest="only", action="store_const", const=name, help=what)
     return parser
 
 

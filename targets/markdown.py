@@ -10,6 +10,8 @@ from targets.account_page import account_parts
 from targets.account_words import ACCOUNT_COLUMNS, ACCOUNT_NOTE
 from targets.advice import advise
 from targets.file_words import Cell, file_cells, file_columns, file_notes
+from targets.packed_table import COLUMNS as PACKED_COLUMNS
+from targets.packed_table import packed_rows
 from targets.report import Report, Row, SensitivityScan
 from targets.sizing.page import TITLE
 from targets.sizing.words import cause_columns, cause_rows, causes_note
@@ -137,6 +139,11 @@ def containers_table(reports: Sequence[Report]) -> str:
         ),
         left=3,
     )
+
+
+def packed_table(reports: Sequence[Report]) -> str:
+    """One Markdown table of the packed files of several reports."""
+    return _table(PACKED_COLUMNS, packed_rows(reports), left=2)
 
 
 def _pictures(row: Row) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from compress.atomic import write_text
@@ -20,14 +20,12 @@ def render_html(report: Report) -> str:
     return page.page(report)
 
 
-def table_markdown(reports: Sequence[Report]) -> str:
-    """One table of all files of several reports, for a README."""
-    return markdown.results_table(reports)
-
-
-def containers_markdown(reports: Sequence[Report]) -> str:
-    """One table of all containers of several reports, for a README."""
-    return markdown.containers_table(reports)
+TABLES: Mapping[str, Callable[[Sequence[Report]], str]] = {
+    "results": markdown.results_table,
+    "containers": markdown.containers_table,
+    "packed": markdown.packed_table,
+}
+"""By its name one table of several reports, for a README: of all files, of .dc, of packed ones."""
 
 
 def write_all(report: Report, folder: Path) -> tuple[Path, Path, Path]:

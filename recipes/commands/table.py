@@ -7,15 +7,15 @@ from pathlib import Path
 
 from compress.atomic import write_text
 from compress.errors import OutputError
-from targets.render import containers_markdown, table_markdown
+from targets.render import TABLES
 from targets.report import read_report
 
 
 def execute(arguments: argparse.Namespace) -> None:
     """Print the table, or write it into `arguments.into` between its marks."""
     reports = [read_report(path) for path in arguments.reports]
-    table = containers_markdown(reports) if arguments.containers else table_markdown(reports)
-    name = "containers" if arguments.containers else "results"
+    name = arguments.only or "results"
+    table = TABLES[name](reports)
     if arguments.into is None:
         print(table.rstrip("\n"))
     else:

@@ -9,7 +9,7 @@ import pytest
 from compress.errors import OutputError
 from recipes.cli import USER_ERROR, main
 from recipes.commands.table import insert
-from targets.render import containers_markdown, table_markdown
+from targets.render import TABLES
 from targets.report import read_report
 
 ROOT = Path(__file__).parents[2]
@@ -25,14 +25,15 @@ def test_the_readmes_show_the_results_as_they_are(readme: Path, results: list[Pa
     assert len(results) >= 3
     text = (readme / "README.md").read_text(encoding="utf-8")
     reports = [read_report(path) for path in results]
-    assert insert(text, table_markdown(reports), "README.md") == text, "run `make results`"
+    assert insert(text, TABLES["results"](reports), "README.md") == text, "run `make results`"
 
 
-def test_the_readme_shows_the_containers_as_they_are() -> None:
+@pytest.mark.parametrize("name", ["containers", "packed"])
+def test_the_readme_shows_the_smallest_files_as_they_are(name: str) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     chosen = [path for path in RESULTS if path.name.split(".")[1] != "int8"]
-    table = containers_markdown([read_report(path) for path in chosen])
-    assert insert(text, table, "README.md", "containers") == text, "run `make results`"
+    table = TABLES[name]([read_report(path) for path in chosen])
+    assert insert(text, table, "README.md", name) == text, "run `make results`"
 
 
 def test_every_result_says_how_it_was_made() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from targets import charts, latency_chart, markdown, svg, units
-from targets.render import render_html, render_markdown, table_markdown, write_all
+from targets.render import TABLES, render_html, render_markdown, write_all
 from targets.report import Layer, Report, SizePoint, SkippedLayer, read_report
 from tests.reports import make_report, make_row, unmeasured
 
@@ -126,7 +126,7 @@ def test_hostile_text_stays_text_in_html() -> None:
 
 
 def test_hostile_text_stays_text_in_markdown() -> None:
-    for text in (render_markdown(evil_report()), table_markdown([evil_report()])):
+    for text in (render_markdown(evil_report()), TABLES["results"]([evil_report()])):
         assert "<script" not in text
         assert "<img" not in text
         assert not re.search(r"^# H", text, re.MULTILINE)
@@ -154,7 +154,7 @@ def test_markdown_begins_with_the_advice_and_ends_a_table_row_per_file() -> None
 
 
 def test_readme_table_is_sorted_and_names_the_machine() -> None:
-    table = table_markdown([make_report(), make_report(make_row("z.onnx", "fp32", 9, 1.0, 0.5))])
+    table = TABLES["results"]([make_report(), make_report(make_row("z.onnx", "fp32", 9, 1.0, 0.5))])
     lines = table.splitlines()
     assert len(lines) == 2 + 5
     assert lines[0].startswith("| Model | Method | File | Size | Ratio | Download |")
@@ -284,9 +284,9 @@ def test_a_smoke_run_has_a_banner_everywhere() -> None:
         assert "smoke run" not in render(report)
     assert 'class="smoke"' in render_html(smoke)
     Page(render_html(smoke))
-    (row,) = [x for x in table_markdown([smoke]).splitlines() if "| dc, shared |" in x]
+    (row,) = [x for x in TABLES["results"]([smoke]).splitlines() if "| dc, shared |" in x]
     assert "| deep-compression (smoke run) |" in row
-    assert "smoke" not in table_markdown([report])
+    assert "smoke" not in TABLES["results"]([report])
 
 
 def boxes_of_text(drawing: str) -> dict[str, svg.Box]:

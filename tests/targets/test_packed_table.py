@@ -31,7 +31,7 @@ def test_a_packed_file_stands_beside_its_plain_one_and_its_container() -> None:
     assert cells[4:7] == ("1.250", "22,000 B", "1.100")
     assert cells[9].startswith("1.020 (1.020-1.020")
     assert cells[10] == "3.0 (13 ms)"
-    assert TABLES["packed"]([report]).count("\n") == 3
+    assert TABLES["packed"]([report]).count("\n") == 2
 
 
 def test_without_either_a_cell_says_so() -> None:

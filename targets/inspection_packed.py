@@ -70,12 +70,15 @@ def packed_summaries(
     """
     if not parts_of:
         return ()
-    decoding = Decoding(model.graph)
+    decoding = Decoding(model, source)
     owned = _owned(decoding, parts_of)
     unmade = sorted(owned.keys() - set(decoding.names))
     if unmade:
-        raise DataError(f"{source} has parts of {unmade[0]!r}, which it does not decode by them")
-    values = _decoded(model, decoding, source)
+        raise DataError(
+            f"{source} has parts of {unmade[0]!r}, but does not decode it as a packed file does; "
+            "export it anew"
+        )
+    values = _decoded(decoding, source)
     bare = {name: decoding.before_scale(name) for name in decoding.names}
     levels = {name: _levels(values[bare[name]]) for name in decoding.names}
     sizes = _sizes(decoding, owned, levels)
@@ -85,14 +88,14 @@ def packed_summaries(
     )
 
 
-def _decoded(model: onnx.ModelProto, decoding: Decoding, source: str) -> Mapping[str, Array]:
+def _decoded(decoding: Decoding, source: str) -> Mapping[str, Array]:
     """Every tensor of the decoding, also as it is before its scale."""
     # Slow to import, and only for packed files.
     from targets.runtimes.onnxruntime import constant_outputs
 
     names = dict.fromkeys(decoding.names)
     names.update(dict.fromkeys(map(decoding.before_scale, decoding.names)))
-    return constant_outputs(decoding.model(model, list(names)), source)
+    return constant_outputs(decoding.model(list(names)), source)
 
 
 def _owned(

@@ -30,13 +30,15 @@ _PASSING = frozenset({"Cast", "Mul", "Reshape", "Split", "Sum"})
 
 
 class Decoding:
-    """What `graph` makes of its constants.
+    """What the graph of `model`, read of the file `source`, makes of its constants.
 
     names: the tensors that its net reads of it, in the order of the nodes that make them.
     """
 
-    def __init__(self, graph: onnx.GraphProto) -> None:
+    def __init__(self, model: onnx.ModelProto, source: str) -> None:
         """DataError for a graph that makes a tensor twice."""
+        graph = model.graph
+        self._whole, self._source = model, source
         self.constants = {str(tensor.name): tensor for tensor in graph.initializer}
         self.nodes: list[NodeProto] = []
         self._makers: dict[str, NodeProto] = {}
@@ -48,7 +50,7 @@ class Decoding:
             self.nodes.append(node)
             for name in map(str, node.output):
                 if name in self.constants or name in self._makers:
-                    raise DataError(f"it makes {name!r} twice")
+                    raise DataError(f"{source} makes {name!r} twice; export it anew")
                 self._makers[name] = node
         self.names = tuple(
             name for name in self._makers if name in read and not name.startswith((":", "/"))
@@ -87,12 +89,13 @@ class Decoding:
                 found.update(map(str, node.output))
         return found
 
-    def model(self, whole: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    def model(self, names: Sequence[str]) -> onnx.ModelProto:
         """The decoding alone, without an input; its outputs are `names`.
 
         DataError where it would make arrays of a size that is unknown or beyond what a packed file
         of this size makes.
         """
+        whole = self._whole
         used = {str(name) for node in self.nodes for name in node.input}
         constants = [tensor for name, tensor in self.constants.items() if name in used]
         ends = [onnx.ValueInfoProto(name=name) for name in names]
@@ -105,7 +108,10 @@ class Decoding:
         made = sum(self._made_bytes(model))
         most = max(_MOST_BYTES, _MOST_TIMES * whole.ByteSize())
         if made > most:
-            raise DataError(f"its decoding makes {made:,} bytes of arrays; {most:,} are allowed")
+            raise DataError(
+                f"{self._source} makes {made:,} bytes of arrays of its constants; a file of its "
+                f"size may make {most:,}; export it anew"
+            )
         return model
 
     def _is_part(self, node: NodeProto) -> bool:
@@ -116,12 +122,16 @@ class Decoding:
 
     def _made_bytes(self, model: onnx.ModelProto) -> Iterator[int]:
         """Of each tensor that is made."""
-        graph = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+        # Without data_prop, which takes arrays for shapes, and memory for 2**40 of their elements.
+        graph = shape_inference.infer_shapes(model, strict_mode=True).graph
         types = {str(v.name): v.type.tensor_type for v in (*graph.value_info, *graph.output)}
         for name in self._makers:
             kind = types.get(name)
             if kind is None or not kind.HasField("shape") or not _is_known(kind.shape):
-                raise DataError(f"the size of {name!r}, which its decoding makes, is unknown")
+                raise DataError(
+                    f"{self._source} makes {name!r} of its constants, of a size that depends on "
+                    "their values; export it anew"
+                )
             width = helper.tensor_dtype_to_np_dtype(kind.elem_type).itemsize
             yield width * math.prod(int(d.dim_value) for d in kind.shape.dim)
 

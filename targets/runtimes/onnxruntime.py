@@ -196,7 +196,7 @@ def _open(
     if folder is not None:  # else tensors beside the file are looked for in the working directory
         options.add_session_config_entry(_DATA_FOLDER, str(folder))
     try:
-        return engine.InferenceSession(content, options, providers=[PROVIDER])
+        return engine.InferenceSession(content, options, providers=[PROVIDER], enable_fallback=0)
     except Exception as error:  # the engine's own exception types share no base class
         newer = too_new(content, str(engine.__version__), str(error))
         if newer is not None:

@@ -78,8 +78,10 @@ def _bias(sheet: Sheet, node: onnx.NodeProto, encoding: Encoded, grid: Activatio
     target = f"{node.output[0]}_bias"
     channels = np.broadcast_to(encoding.scale, bias.shape)
     sheet.keep(f"{target}_codes", int32_bias(bias, scale_x, channels))
-    sheet.keep(f"{target}_scale", (scale_x * channels.astype(np.float64)).astype(np.float32))
-    sheet.add("DequantizeLinear", [f"{target}_codes", f"{target}_scale"], target, axis=0)
+    own = channels if encoding.axis is not None else encoding.scale.reshape(())
+    sheet.keep(f"{target}_scale", (scale_x * own.astype(np.float64)).astype(np.float32))
+    axis = None if encoding.axis is None else 0
+    sheet.add("DequantizeLinear", [f"{target}_codes", f"{target}_scale"], target, axis)
     node.input[2] = target
 
 

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from compress.coding.bits import pack_uints, unpack_uints, write_varint
 from compress.coding.cursor import Cursor, write_signed
+from compress.coding.grids import even_grid, on_grid
 from compress.coding.huffman import MAX_ALPHABET, MAX_LENGTH, pack, unpack
 from compress.errors import ContainerError
 
@@ -36,8 +37,6 @@ ZEROS, ONES, CONSTANT, RAW, INTEGERS, STEPS, GRID, LADDER, SPLIT = range(9)
 _BLOCK = 1 << 16
 _MANTISSA = 23
 _PLUS, _MINUS, _SIGNED = range(3)
-# A grid is looked for on this many values before all are tried.
-_GLANCE = 64
 _LARGEST_INT = 1 << 61
 
 Array = NDArray[Any]
@@ -171,41 +170,6 @@ def _float_ways(values: NDArray[np.float32], quick: bool) -> Iterator[bytes]:
                 yield bytes([way]) + np.array(step, "<f4").tobytes() + data
 
 
-def even_grid(values: NDArray[np.float32]) -> tuple[np.float32, NDArray[np.int64]] | None:
-    """(step, k) with values = float32(step * k) bit for bit, k below 2**16; None without."""
-    if values.size < 2 or not np.isfinite(values).all():
-        return None
-    for step in _steps(np.unique(np.abs(values).astype(np.float64))):
-        for part in (values[:_GLANCE], values):
-            multiples = np.rint(part.astype(np.float64) / float(step)).astype(np.int64)
-            if not np.array_equal(_on_grid(step, multiples).view("u4"), part.view("u4")):
-                break
-        else:
-            return step, multiples
-    return None
-
-
-def _steps(sizes: NDArray[np.float64]) -> Iterator[np.float32]:
-    """Steps that rising magnitudes may be multiples of: what the least of them and the least
-    difference hint at, made exact by the greatest."""
-    positive = sizes[sizes > 0]
-    if positive.size == 0 or sizes[-1] > positive[0] * MAX_ALPHABET:
-        return
-    gaps = np.diff(np.append(0, positive))
-    for hint in (positive[0], gaps.min(), positive[0] / 2, positive[0] / 3):
-        times = np.rint(positive[-1] / hint)
-        if 1 <= times < MAX_ALPHABET:
-            near = np.float32(positive[-1] / times)
-            for step in (near, np.nextafter(near, np.float32(0)), np.nextafter(near, 2 * near)):
-                if step > np.finfo(np.float32).tiny:
-                    yield step
-
-
-def _on_grid(step: np.float32, multiples: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Products of double precision, rounded once; a zero is +0.0."""
-    return (float(step) * multiples.astype(np.float64) + 0.0).astype(np.float32)
-
-
 def _read_grid(cursor: Cursor, count: int) -> NDArray[np.float32]:
     return _scaled(cursor, count, _read_integers)
 
@@ -222,7 +186,7 @@ def _scaled(
     if not np.isfinite(step) or (count and int(np.abs(multiples).max()) >= MAX_ALPHABET):
         raise _damaged(f"a grid of step {step}")
     with np.errstate(over="ignore"):
-        return _on_grid(np.float32(step), multiples)
+        return on_grid(np.float32(step), multiples)
 
 
 def _write_split(values: NDArray[np.float32]) -> bytes:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.coding.arrays import even_grid
+from compress.coding.grids import even_grid
 from targets.formats.packing import Array, Coded, same_bits
 from targets.formats.prefix_tree import Integers
 

@@ -91,7 +91,7 @@ def _constants(
     by_channel = np.broadcast_to(scale, (weight.shape[0],))
     bias = _bias(tensors, operator, weight.shape[0])
     steps = int32_bias(bias, float(np.float32(grid.scale)), by_channel)
-    own = by_channel if kind != "FULLY_CONNECTED" else scale
+    own = by_channel if weight.axis is not None else scale
     zeros = np.zeros(own.size, np.int64)
     codes = np.ascontiguousarray(file_layout(integers, kind))
     form = Form(codes, Quantization(own, zeros, CHANNEL_AXIS[kind]))

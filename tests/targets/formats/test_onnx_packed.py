@@ -20,6 +20,7 @@ from compress.stages.quantize_int8 import QuantizeInt8
 from compress.stages.share_weights import ShareWeights
 from targets.artifact import Artifact
 from targets.equivalence import assert_equivalent
+from targets.formats.forest_graph import PLANES, TREE
 from targets.formats.onnx_graph import float_model
 from targets.formats.onnx_pack import pack
 from targets.formats.onnx_packed import OnnxPackedExporter
@@ -30,6 +31,7 @@ from tests.digits import digits, digits_task, trained
 from tests.exports import exported
 from tests.nets import digits_branch_spec, digits_residual_spec
 from tests.onnx_files import folded, optimized, outputs, tampered, written
+from tests.onnx_kinds import noise, squeezenet
 
 PICTURES = digits()["validation"].images[:32]
 PACKED = OnnxPackedExporter()
@@ -178,6 +180,22 @@ def test_an_encoding_that_does_not_decode_to_its_parameter_is_refused(tmp_path: 
 def test_unknown_profiles_are_refused() -> None:
     with pytest.raises(RangeError, match=r"profile='old'\): allowed are 'compatible', 'modern'"):
         OnnxPackedExporter("old")  # type: ignore[arg-type]
+
+
+def test_prefix_codes_are_smaller_and_quick_files_have_none() -> None:
+    candidate = squeezenet()
+    small = exported(PACKED, candidate)
+    quick = exported(OnnxPackedExporter(quick=True), candidate)
+    assert small.size_bytes < 0.97 * quick.size_bytes < 0.2 * written(candidate).size_bytes
+    for artifact, prefixed in ((small, True), (quick, False)):
+        constants = {tensor.name for tensor in onnx.load(artifact.path).graph.initializer}
+        assert ({PLANES, TREE} <= constants) == prefixed
+        assert bool({PLANES, TREE} & constants) == prefixed
+    pictures = noise(candidate)[:1]
+    for optimize in (True, False):
+        expected = outputs(written(candidate).path, pictures, optimize)
+        for artifact in (small, quick):
+            assert outputs(artifact.path, pictures, optimize).tobytes() == expected.tobytes()
 
 
 def test_packing_twice_changes_nothing(tmp_path: Path) -> None:

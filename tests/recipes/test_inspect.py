@@ -21,6 +21,7 @@ from compress.candidate import Candidate
 from compress.checkpoint import save_candidate
 from compress.errors import EdgepressError
 from recipes.cli import USER_ERROR, main
+from targets.formats.onnx_packed import OnnxPackedExporter
 from targets.inspection import Inspection, inspect_file
 from targets.metadata import KEY, artifact_metadata
 from tests.candidates import fresh, mixed
@@ -218,6 +219,31 @@ def test_an_onnx_file_of_another_maker(graph: Path) -> None:
     del model.metadata_props[:]
     onnx.save(model, graph)
     assert inspect_file(graph).says == {}
+
+
+def test_a_packed_onnx_file(
+    sparse: Candidate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows of tensors that lie in constants of all tensors; a hostile file is one line."""
+    path = tmp_path / "p.onnx"
+    OnnxPackedExporter()(sparse, path)
+    capsys.readouterr()
+    size = path.stat().st_size
+    assert main(["inspect", str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    lines = out.splitlines()
+    assert lines[0] == f"{path}: onnx-packed, shared, {size:,} bytes"
+    row = next(line for line in lines if line.startswith("fc2.0.weight"))
+    assert row.split()[:6] == ["fc2.0.weight", "3", "x", "300", "shared", "4.7%"]
+    parts = dict(line.split()[:2] for line in lines[lines.index("") :] if line.endswith("%"))
+    assert {"planes", "tree", "scale", "decoding", "graph"} <= set(parts)
+    model = onnx.load(path)
+    big = numpy_helper.from_array(np.array([1 << 44, 1], np.int64), ":big")
+    model.graph.initializer.append(big)
+    model.graph.node.insert(0, helper.make_node("Expand", [":tree", ":big"], [":huge"]))
+    path.write_bytes(model.SerializeToString())
+    assert "bytes of arrays of its constants" in refused(path, capsys)
 
 
 def test_a_tflite_file(sparse: Candidate, tmp_path: Path) -> None:

@@ -161,13 +161,15 @@ def _proposal(tensor: IntegerTensor, sparse: bool, step_bits: float) -> Proposal
     wide = largest > LARGEST
     histograms: dict[int, tuple[_Counts, ...]] = {}
     costs: dict[int, float] = {}
+    ((steps, elements),) = Bundle((Group((tensor,), sparse, 0, wide),)).told
+    ahead, kept = [_counts(steps)] if sparse else [], _counts(elements)
     for low in _LOW_BITS:
-        bundle = Bundle((Group((tensor,), sparse, low, wide),))
-        counts = tuple(_counts(stream) for stream in bundle.streams())
+        group = Group((tensor,), sparse, low, wide)
+        counts = (*ahead, _counts(group.codes(kept.values), kept.counts))
         if all(_fits(c) for c in counts):
             histograms[low] = counts
             codes = (grown(*c, step_bits, _LEVELS)[1] + _VALUE_BITS * c.values.size for c in counts)
-            costs[low] = sum(codes) + float(low * bundle.told[0][1].size)
+            costs[low] = sum(codes) + float(low * elements.size)
     best = min(costs, key=costs.__getitem__, default=0)
     return Proposal(Group((tensor,), sparse, best, wide), histograms, costs.get(best, math.inf))
 
@@ -228,9 +230,10 @@ def _estimate(low: int, histograms: Sequence[_Counts], step_bits: float) -> floa
     return bits
 
 
-def _counts(symbols: Integers) -> _Counts:
+def _counts(symbols: Integers, each: Integers | None = None) -> _Counts:
+    """How often each value occurs in `symbols`, of which each stands for so many."""
     low = int(symbols.min(initial=0))
-    counts = np.bincount(symbols - low)
+    counts = np.bincount(symbols - low, each).astype(np.int64)
     used = np.flatnonzero(counts)
     return _Counts(used + low, counts[used])
 
@@ -241,13 +244,7 @@ def _fits(counts: _Counts) -> bool:
 
 
 def _sum(parts: tuple[_Counts, ...]) -> _Counts:
-    low = min(int(values[0]) for values, _ in parts)
-    high = max(int(values[-1]) for values, _ in parts)
-    counts = np.zeros(high - low + 1, np.int64)
-    for values, own in parts:
-        counts[values - low] += own
-    used = np.flatnonzero(counts)
-    return _Counts(used + low, counts[used])
+    return _counts(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _sparse(integers: Integers) -> tuple[Integers, Integers]:

@@ -81,9 +81,9 @@ class Forest:
 class _Words(NamedTuple):
     """Symbols in their order: `length` bits of each `code`, the first digit of `first` bits."""
 
-    code: Integers
-    length: Integers
-    first: Integers
+    code: NDArray[np.int32]
+    length: Bytes
+    first: Bytes
 
 
 def planted(trees: Sequence[Tree], streams: Sequence[Integers]) -> Forest:
@@ -100,7 +100,7 @@ def planted(trees: Sequence[Tree], streams: Sequence[Integers]) -> Forest:
             Heads(first, packed_planes(digits, first), tuple(roots[n] for n in alike), sizes)
         )
     levels = _levels(_Words(*map(np.concatenate, zip(*words.values(), strict=True))))
-    deep = np.concatenate([np.zeros(0, np.int64), *levels])
+    deep = np.concatenate([np.zeros(0, np.uint8), *levels])
     places = {number: place for place, number in enumerate(order)}
     return Forest(
         table,
@@ -157,21 +157,22 @@ def _words(tree: Tree, symbols: Integers) -> _Words:
     filler = np.full(-symbols.size % OCTET, tree.values[0])
     filled = np.concatenate([symbols, filler])
     low = int(tree.values.min())
-    place = np.zeros(int(tree.values.max()) - low + 1, np.int64)
-    place[tree.values - low] = np.arange(tree.values.size)
-    places = place[filled - low]
-    lengths = tree.depths.astype(np.int64) + tree.first
-    return _Words(tree.codes()[places], lengths[places], np.full(filled.size, tree.first))
+    codes = np.zeros(int(tree.values.max()) - low + 1, np.int32)
+    lengths = np.zeros(codes.size, np.uint8)
+    codes[tree.values - low] = tree.codes()
+    lengths[tree.values - low] = tree.depths + tree.first
+    filled -= low
+    return _Words(codes[filled], lengths[filled], np.full(filled.size, tree.first, np.uint8))
 
 
-def _levels(words: _Words) -> list[Integers]:
+def _levels(words: _Words) -> list[Bytes]:
     """The bits of each level after the first, the one in front included."""
-    levels: list[Integers] = []
+    levels: list[Bytes] = []
     left = words.length - words.first
     code = words.code
     while left.any():
         code, left = code[left > 0], left[left > 0] - 1
-        levels.append(np.concatenate([[0], code >> left & 1]))
+        levels.append(np.append(np.uint8(0), (code >> left & 1).astype(np.uint8)))
     return levels
 
 

@@ -119,7 +119,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
 def _add_unpack(commands: argparse._SubParsersAction[_Parser]) -> None:
     unpack = commands.add_parser("unpack", help="write a container as a file that others load")
     unpack.add_argument("file", type=Path, metavar="FILE", help=".dc")
-    kinds = ("onnx", "onnx-packed", "state-dict", "tflite")
+    kinds = ("onnx", "onnx-packed", "state-dict", "tflite", "tflite-packed")
     unpack.add_argument("--to", choices=kinds, default="onnx", help="default onnx")
     unpack.add_argument(
         "--profile",

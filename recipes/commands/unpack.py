@@ -16,6 +16,7 @@ SUFFIXES = {
     "onnx-packed": ".packed.onnx",
     "state-dict": ".safetensors",
     "tflite": ".tflite",
+    "tflite-packed": ".packed.tflite",
 }
 
 
@@ -32,8 +33,10 @@ def execute(arguments: argparse.Namespace) -> None:
     _refuse_loss(source, path, overwrite=arguments.overwrite)
     if arguments.to == "onnx-packed":
         unpack_packed(source, path, arguments.profile or "compatible")
+    elif arguments.to.startswith("tflite"):
+        unpack_tflite(source, path, packed=arguments.to == "tflite-packed")
     else:
-        write = {"onnx": unpack_onnx, "state-dict": unpack_state, "tflite": unpack_tflite}
+        write = {"onnx": unpack_onnx, "state-dict": unpack_state}
         write[arguments.to](source, path)
     print(f"{path}: {path.stat().st_size:,} bytes{_edited(about, arguments.to)}")
 

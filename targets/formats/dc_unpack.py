@@ -82,14 +82,19 @@ def unpack_state(container: Path, path: Path) -> None:
     write_bytes(path, save(state, metadata={"format": "pt"}))
 
 
-def unpack_tflite(container: Path, path: Path) -> None:
-    """Write TFLiteExporter's file, by torch and litert-torch. Raises as `unpack_onnx`."""
+def unpack_tflite(container: Path, path: Path, packed: bool = False) -> None:
+    """Write TFLiteExporter's file, or TFLitePackedExporter's, by torch and litert-torch.
+
+    Raises as `unpack_onnx`.
+    """
     opened = read_container(container)
     need_installed("litert_torch", "tflite", f"unpacking {opened.source} as .tflite")
     candidate = _loaded(opened, f"a .tflite is converted from the net in {opened.source}")
     from targets.formats.tflite import TFLiteExporter
+    from targets.formats.tflite_packed import TFLitePackedExporter
 
-    TFLiteExporter()(candidate, path)
+    exporter = TFLitePackedExporter() if packed else TFLiteExporter()
+    exporter(candidate, path)
 
 
 def _packed(opened: Container) -> bytes:

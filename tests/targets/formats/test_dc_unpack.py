@@ -112,13 +112,16 @@ def test_the_state_dict_is_the_nets_own_to_the_last_bit(name: str, tmp_path: Pat
         assert file.metadata() == {"format": "pt"}
 
 
-def test_tflite_is_the_exporters_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_tflite_is_the_exporters_file(packed: bool, tmp_path: Path) -> None:
     pytest.importorskip("litert_torch")
     from targets.formats.tflite import TFLiteExporter
+    from targets.formats.tflite_packed import TFLitePackedExporter
 
     candidate, folder = made("float")
-    TFLiteExporter()(candidate, tmp_path / "wanted.tflite")
-    unpack_tflite(folder / "net.dc", tmp_path / "net.tflite")
+    exporter = TFLitePackedExporter() if packed else TFLiteExporter()
+    exporter(candidate, tmp_path / "wanted.tflite")
+    unpack_tflite(folder / "net.dc", tmp_path / "net.tflite", packed)
     assert (tmp_path / "net.tflite").read_bytes() == (tmp_path / "wanted.tflite").read_bytes()
 
 

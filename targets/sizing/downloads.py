@@ -10,8 +10,9 @@ from types import ModuleType
 
 BROTLI_QUALITY = 11
 ZSTD_LEVEL = 19
-# brotli at its best takes about two seconds for a megabyte.
-MOST_BYTES = 32 << 20
+# brotli at its best takes about two seconds for a megabyte, zstd one: of the plain files beside the
+# small ones their zip is enough.
+MOST_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)

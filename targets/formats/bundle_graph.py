@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from onnx import TensorProto, helper
 
-from targets.formats.forest import planted
+from targets.formats.forest import harvested, planted
 from targets.formats.forest_graph import Forester, Planes, rising
 from targets.formats.grouping import Bundle, Group, grown_for
 from targets.formats.integers import IntegerTensor
@@ -35,20 +35,23 @@ class _Ending(NamedTuple):
 def write_bundles(to: Operators, bundles: Sequence[Bundle], step_bits: float) -> None:
     """Make every tensor of `bundles`, under its name."""
     planes = Planes()
-    forester = Forester(to, planted(*grown_for(bundles, step_bits)), planes)
+    trees, streams = grown_for(bundles, step_bits)
+    forest = planted(trees, streams)
+    assert all(map(np.array_equal, harvested(forest), streams))
+    forester = Forester(to, forest, planes)
     lows = [
         planes.keep(packed_planes(elements & (1 << group.low) - 1, group.low)) if group.low else {}
         for bundle in bundles
         for group, (_, elements) in zip(bundle.groups, bundle.told, strict=True)
     ]
     planes.write(to)
-    streams, names = iter(forester.streams()), iter([planes.named(low) for low in lows])
+    symbols, names = iter(forester.streams()), iter([planes.named(low) for low in lows])
     for bundle in bundles:
         steps: list[str] = []
         elements: list[str] = []
         for group, (_, own) in zip(bundle.groups, bundle.told, strict=True):
-            steps += [next(streams)] if bundle.sparse else []
-            elements.append(_lowered(to, group, own, next(streams), next(names)))
+            steps += [next(symbols)] if bundle.sparse else []
+            elements.append(_lowered(to, group, own, next(symbols), next(names)))
         flat = _joined(to, elements)
         if bundle.sparse:
             flat = _scattered(to, bundle, _joined(to, steps), flat)

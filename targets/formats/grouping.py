@@ -177,12 +177,14 @@ def _proposal(tensor: IntegerTensor, sparse: bool, step_bits: float) -> Proposal
 def _merged(proposals: list[Proposal], step_bits: float) -> list[Proposal]:
     """Pairs become one, the best first, as long as that saves bytes."""
     known = [_joined([proposal], step_bits) for proposal in proposals]
-    alone = _GROUP_BITS
     pairs: dict[tuple[int, int], tuple[float, Proposal]] = {}
 
     def weigh(first: int, second: int) -> None:
         both = _joined([known[first], known[second]], step_bits)
-        pairs[first, second] = known[first].bits + known[second].bits + alone - both.bits, both
+        pairs[first, second] = (
+            known[first].bits + known[second].bits + _GROUP_BITS - both.bits,
+            both,
+        )
 
     for second in range(len(known)):
         for first in range(second):

@@ -5,7 +5,8 @@ Needs numpy and onnx, not torch: a container that carries its graph is packed wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ from targets.formats.onnx_defaults import drop_defaults, shorten
 from targets.formats.onnx_operators import Operators, embedded_bytes
 from targets.formats.onnx_parameters import parameter_of
 from targets.formats.onnx_sheet import Array, Sheet, prune_initializers
-from targets.formats.packing import Coded, forms
+from targets.formats.packing import Coded, Packed, forms
 from targets.formats.unpacking import Unpacker
 
 # Opset of each profile: 18 has the bitwise operators, 21 tensors of 4 bits.
@@ -45,38 +46,53 @@ def pack(
     """
     drop_defaults(model)
     known = {name: e for name, e in encodings.items() if isinstance(e, Encoded)}
-    found = {t.name: _coded(t, numpy_helper.to_array(t), known) for t in _weights(model.graph)}
-    ways = [_written(model.graph, found, nibbles, None)]
+    found = [_weight(tensor, known, nibbles) for tensor in _weights(model.graph)]
+    names = {weight.name for weight in found}
+    ways = [_written(model.graph, found, None)]
     if not quick:
-        ways.append(_written(model.graph, found, nibbles, _STEP_BITS))
+        ways.append(_written(model.graph, found, _STEP_BITS))
     best = min(ways, key=lambda graph: graph.ByteSize())
     del model.graph.node[:]
     del model.graph.initializer[:]
     model.graph.node.extend(best.node)
     model.graph.initializer.extend(best.initializer)
-    shorten(model.graph, found)
+    shorten(model.graph, names)
+
+
+class _Weight(NamedTuple):
+    """A constant, what explains its values, and its forms of codes of one width."""
+
+    tensor: TensorProto
+    coded: Coded | None
+    forms: list[Packed]
+
+    @property
+    def name(self) -> str:
+        return str(self.tensor.name)
+
+
+def _weight(tensor: TensorProto, encodings: dict[str, Encoded], nibbles: bool) -> _Weight:
+    values = numpy_helper.to_array(tensor)
+    coded = _coded(tensor, values, encodings)
+    return _Weight(tensor, coded, list(forms(values, coded, nibbles)))
 
 
 def _written(
-    graph: onnx.GraphProto,
-    found: Mapping[str, Coded | None],
-    nibbles: bool,
-    step_bits: float | None,
+    graph: onnx.GraphProto, weights: Sequence[_Weight], step_bits: float | None
 ) -> onnx.GraphProto:
-    """Nodes and constants of the packed graph, with prefix codes for what they make smaller."""
+    """Nodes and constants of the packed graph; step_bits: with prefix codes, where they pay."""
     sheet = Sheet({tensor.name: tensor for tensor in graph.initializer})
     to = Operators(sheet)
     unpacker = Unpacker(to)
-    # The largest first: it pays for the tables that the smaller ones then have for nothing.
-    todo = sorted(found, key=lambda name: -sheet.constants[name].ByteSize())
-    proposals = {} if step_bits is None else _proposals(unpacker, found, nibbles, step_bits)
+    proposals = {} if step_bits is None else _proposals(unpacker, weights, step_bits)
     for name in proposals:
         del sheet.constants[name]
     if step_bits is not None and proposals:
         write_bundles(to, bundled(proposals.values(), step_bits), step_bits)
-    for name in todo:
-        if name not in proposals:
-            _write_form(unpacker, name, found[name], nibbles)
+    # The largest first: it pays for the tables that the smaller ones then have for nothing.
+    for weight in sorted(weights, key=lambda weight: -weight.tensor.ByteSize()):
+        if weight.name not in proposals:
+            _write_form(unpacker, weight)
     written = onnx.GraphProto()
     written.node.extend([*sheet.nodes, *graph.node])
     for node in written.node:
@@ -87,20 +103,20 @@ def _written(
 
 
 def _proposals(
-    unpacker: Unpacker, found: Mapping[str, Coded | None], nibbles: bool, step_bits: float
+    unpacker: Unpacker, weights: Iterable[_Weight], step_bits: float
 ) -> dict[str, Proposal]:
     """Prefix codes of the tensors that take less by them than in the smallest other form."""
-    sheet = unpacker.to.sheet
     smaller: dict[str, Proposal] = {}
-    for name, coded in found.items():
-        integers = as_integers(name, sheet.value(name), coded)
+    for weight in weights:
+        values = numpy_helper.to_array(weight.tensor)
+        integers = as_integers(weight.name, values, weight.coded)
         proposal = None if integers is None else proposed(integers, step_bits)
         if proposal is None:
             continue
-        costs = [unpacker.cost(name, form) for form in forms(sheet.value(name), coded, nibbles)]
-        least = min([*costs, embedded_bytes(sheet.constants[name])])
+        costs = [unpacker.cost(weight.name, form) for form in weight.forms]
+        least = min([*costs, embedded_bytes(weight.tensor)])
         if proposal.bits / 8 + _around(proposal.group.tensors[0]) < least:
-            smaller[name] = proposal
+            smaller[weight.name] = proposal
     return smaller
 
 
@@ -109,14 +125,12 @@ def _around(tensor: IntegerTensor) -> int:
     return _TENSOR_BYTES + sum(a.nbytes for a in (tensor.book, tensor.scale) if a is not None)
 
 
-def _write_form(unpacker: Unpacker, name: str, coded: Coded | None, nibbles: bool) -> None:
+def _write_form(unpacker: Unpacker, weight: _Weight) -> None:
     """Replace a constant by its smallest form, where one is smaller than the constant."""
-    tensor = unpacker.to.sheet.constants[name]
-    found = list(forms(numpy_helper.to_array(tensor), coded, nibbles))
-    costs = [unpacker.cost(name, form) for form in found]
-    if costs and min(costs) < embedded_bytes(tensor):
-        del unpacker.to.sheet.constants[name]
-        unpacker.write(name, found[costs.index(min(costs))])
+    costs = [unpacker.cost(weight.name, form) for form in weight.forms]
+    if costs and min(costs) < embedded_bytes(weight.tensor):
+        del unpacker.to.sheet.constants[weight.name]
+        unpacker.write(weight.name, weight.forms[costs.index(min(costs))])
 
 
 def _weights(graph: onnx.GraphProto) -> Iterator[TensorProto]:

@@ -111,12 +111,6 @@ def plane_widths(bits: int) -> tuple[int, ...]:
     return tuple(width for width in _PLANES if bits & width)
 
 
-def code_bits(parts: Mapping[str, Array]) -> int:
-    """The bits of a code; 0 for parts without codes."""
-    widths = {"nibbles": 4, **{f"codes{width}": width for width in (1, 2, 4, 8, 16)}}
-    return sum(width for part, width in widths.items() if part in parts)
-
-
 def rows(width: int) -> Bytes:
     """(256, 8 / width): the codes of `width` bits that each byte holds, in order."""
     shifts = np.arange(8 - width, -1, -width, dtype=np.uint8)
@@ -207,15 +201,20 @@ def _exact(tensor: Array, packed: Packed) -> Iterator[Packed]:
     parts = dict(packed.parts)
     for name in ("book", "values"):
         if name in parts and parts[name].dtype == np.float32:
-            with np.errstate(over="ignore"):
-                half = parts[name].astype(np.float16)
-            if same_bits(half.astype(np.float32), parts[name]):
-                parts[name] = half
+            half = as_half(parts[name])
+            parts[name] = parts[name] if half is None else half
     for zeros in (False, True) if "scale" in parts else (False,):
         found = replace(packed, parts=parts, negative_zeros=zeros)
         if same_bits(unpack(found), tensor):
             yield found
             return
+
+
+def as_half(values: NDArray[np.float32]) -> NDArray[np.float16] | None:
+    """`values` as float16 where that is exact, bit for bit."""
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    return half if same_bits(half.astype(np.float32), values) else None
 
 
 def same_bits(first: Array, second: Array) -> bool:

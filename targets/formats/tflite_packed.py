@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from compress.candidate import Candidate
 from compress.encoding import Encoded
 from targets.artifact import Artifact
-from targets.formats.packing import same_bits
+from targets.formats.packing import as_half, same_bits
 from targets.formats.tflite import check_io, planned, write_sketch
 from targets.formats.tflite_layers import CHANNEL_AXIS
-from targets.formats.tflite_packing import Form, Integers, as_half, smallest_form
+from targets.formats.tflite_packing import Form, Integers, smallest_form
 from targets.formats.tflite_plan import file_layout
 from targets.formats.tflite_rewrite import rewrite
 from targets.formats.tflite_schema import NO_TENSOR, WEIGHTED, Source

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from targets.formats.packing import same_bits
+from targets.formats.packing import as_half, same_bits
 from targets.formats.tflite_sketch import Quantization
 from targets.formats.tflite_sparse import SparseTensor, smallest
 
@@ -95,10 +95,3 @@ def smallest_of(form: Form) -> Form:
     """The form itself, a dense one, or its sparse variant."""
     variant = replace(form, sparse=smallest(form.values))
     return min(form, variant, key=lambda form: form.file_bytes)
-
-
-def as_half(values: NDArray[np.float32]) -> NDArray[np.float16] | None:
-    """`values` as float16 where that is exact, bit for bit."""
-    with np.errstate(over="ignore"):
-        half = values.astype(np.float16)
-    return half if same_bits(half.astype(np.float32), values) else None

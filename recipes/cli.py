@@ -96,7 +96,12 @@ def _parser() -> _Parser:
     table.add_argument("reports", nargs="+", type=Path, metavar="REPORT", help="report.json files")
     table.add_argument("--into", type=Path, metavar="FILE", help="put it between FILE's marks")
     only = table.add_mutually_exclusive_group()
-    for name, what in (("containers", "only .dc files, by size"), ("packed", "only packed files")):
+    kinds = {
+        "containers": "only .dc files, by size",
+        "packed": "only packed files",
+        "int8": "only integer files, beside fp32 ones",
+    }
+    for name, what in kinds.items():
         only.add_argument(f"--{name}", dest="only", action="store_const", const=name, help=what)
     return parser
 

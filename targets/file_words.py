@@ -83,10 +83,12 @@ def _against(row: Row) -> Cell:
 def _agreement(row: Row) -> Cell:
     if row.agreement is None:
         return Cell(MISSING)
-    estimate = ""
+    detail = ""
     if row.top1 is None and row.estimated_drop is not None:
-        estimate = f"est. {points_text(-row.estimated_drop)} points"
-    return Cell(share_text(row.agreement), estimate)
+        detail = f"est. {points_text(-row.estimated_drop)} points"
+    elif row.logit_sqnr_db is not None:
+        detail = f"{row.logit_sqnr_db.value:.1f} dB"
+    return Cell(share_text(row.agreement), detail)
 
 
 def _held_out(row: Row) -> Cell:
@@ -156,6 +158,8 @@ def _scores_notes(report: Report) -> str:
         said.append(
             f"Agreement: on how many of {images} the file's first class is the original's. "
         )
+    if any(r.logit_sqnr_db is not None for r in rows):
+        said.append("dB: the original's outputs over the file's difference from them. ")
     if any(r.top1 is None and r.estimated_drop is not None for r in rows):
         said.append(
             "Est.: the change of top-1 that follows if the original's own probabilities are right. "

@@ -10,6 +10,8 @@ from targets.account_page import account_parts
 from targets.account_words import ACCOUNT_COLUMNS, ACCOUNT_NOTE
 from targets.advice import advise
 from targets.file_words import Cell, file_cells, file_columns, file_notes
+from targets.int8_table import COLUMNS as INT8_COLUMNS
+from targets.int8_table import int8_rows
 from targets.packed_table import COLUMNS as PACKED_COLUMNS
 from targets.packed_table import packed_rows
 from targets.report import Report, Row, SensitivityScan
@@ -144,6 +146,11 @@ def containers_table(reports: Sequence[Report]) -> str:
 def packed_table(reports: Sequence[Report]) -> str:
     """One Markdown table of the packed files of several reports."""
     return _table(PACKED_COLUMNS, packed_rows(reports), left=2)
+
+
+def int8_table(reports: Sequence[Report]) -> str:
+    """One Markdown table of the integer files of several reports, by model and file."""
+    return _table(INT8_COLUMNS, int8_rows(reports), left=2)
 
 
 def _pictures(row: Row) -> str:

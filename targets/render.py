@@ -24,8 +24,9 @@ TABLES: Mapping[str, Callable[[Sequence[Report]], str]] = {
     "results": markdown.results_table,
     "containers": markdown.containers_table,
     "packed": markdown.packed_table,
+    "int8": markdown.int8_table,
 }
-"""By its name one table of several reports, for a README: of all files, of .dc, of packed ones."""
+"""By its name one table of several reports, for a README: of all files or of one kind."""
 
 
 def write_all(report: Report, folder: Path) -> tuple[Path, Path, Path]:

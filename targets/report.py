@@ -25,7 +25,7 @@ from targets.sizing.account import SizeAccount
 SCHEMA = 1
 # Reports from before these fields give no reason for their absence.
 _UNEXPLAINED = {
-    *("agreement", "estimated_drop", "held_out"),
+    *("agreement", "estimated_drop", "held_out", "logit_sqnr_db"),
     *("brotli_bytes", "zstd_bytes", "rss_load_bytes", "peak_rss_load_bytes"),
 }
 
@@ -38,6 +38,22 @@ class Latency:
     p10: float
     p90: float
     runs: int
+
+
+@dataclass(frozen=True)
+class Decibels:
+    """A ratio of powers in dB, with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.value <= self.high:
+            raise ReportError(
+                f"{self.value} dB lies outside its interval {self.low} to {self.high}; an interval "
+                f"holds its value"
+            )
 
 
 @dataclass(frozen=True)
@@ -71,12 +87,13 @@ class Row:
     after, peak_rss_load_bytes: the most until then. won and lost count test images that the file
     gets right where the fp32 net was wrong, and the reverse. `times_ms` are the raw times by
     process. agreement: share of the pictures, in [0, 1], on which the file's first class is the
-    uncompressed net's. estimated_drop: the loss of top-1, in [0, 1], that those answers mean if the
-    uncompressed net's probabilities are right: the mean of p(its class) - p(the file's class), of
-    which the upper end of the 95 % interval stands here.
+    uncompressed net's; logit_sqnr_db: the power of that net's outputs over that of the file's
+    difference from them. estimated_drop: the loss of top-1, in [0, 1], that those answers mean if
+    the uncompressed net's probabilities are right: the mean of p(its class) - p(the file's class),
+    of which the upper end of the 95 % interval stands here.
     Additions to schema 1: won, lost, first_ms, rss_base_bytes, times_ms; and agreement,
-    estimated_drop, held_out, brotli_bytes, zstd_bytes, rss_load_bytes, peak_rss_load_bytes, which
-    need no reason where they are None.
+    estimated_drop, held_out, brotli_bytes, zstd_bytes, rss_load_bytes, peak_rss_load_bytes,
+    logit_sqnr_db, which need no reason where they are None.
     """
 
     model: str
@@ -119,6 +136,7 @@ class Row:
     zstd_bytes: int | None = None
     rss_load_bytes: int | None = None
     peak_rss_load_bytes: int | None = None
+    logit_sqnr_db: Decibels | None = None
     not_measured: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:

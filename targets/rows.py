@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import ReportError
-from targets.report import HeldOut, Latency, Row
+from targets.report import Decibels, HeldOut, Latency, Row
 from targets.sizing.downloads import Downloads, downloads
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Score:
     evaluated_sha256: str | None = None
     agreement: float | None = None
     estimated_drop: float | None = None
+    logit_sqnr_db: Decibels | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def build_row(
         **values,
         agreement=None if score is None else score.agreement,
         estimated_drop=None if score is None else score.estimated_drop,
+        logit_sqnr_db=None if score is None else score.logit_sqnr_db,
         held_out=entry.held_out,
         not_measured=_reasons(entry, values, sent),
     )
@@ -129,7 +131,7 @@ def _scored(score: Score | None, sha256: str) -> dict[str, Any]:
         names = ("top1", "samples", "won", "lost", "evaluated_sha256")
         return dict.fromkeys(names)
     values = {**asdict(score), "evaluated_sha256": score.evaluated_sha256 or sha256}
-    del values["agreement"], values["estimated_drop"]
+    del values["agreement"], values["estimated_drop"], values["logit_sqnr_db"]
     return values
 
 

@@ -15,6 +15,7 @@ from compress.errors import EquivalenceError, ExportError, RecipeError
 from compress.extras import need_installed
 from compress.task import Task
 from recipes.toolbox.progress import busy
+from recipes.toolbox.recording import Recorder
 from targets.artifact import Artifact, Exporter, Runtime
 from targets.equivalence import assert_equivalent
 from targets.formats import deep_compression
@@ -53,13 +54,15 @@ class Delivery:
     """A file, what is in it, and for each test picture whether the file gets it right.
 
     `evaluated_sha256` names the file that was run for that: the file itself, or the .onnx that a
-    container was decoded into. `right` is None where the task has no test data.
+    container was decoded into. `answers`: its outputs there, (pictures, classes). `right` and
+    `answers` are None where the task has no test data.
     """
 
     candidate: Candidate
     artifact: Artifact
     right: NDArray[np.bool_] | None
     evaluated_sha256: str
+    answers: NDArray[np.float32] | None = None
 
     @property
     def top1(self) -> float | None:
@@ -82,12 +85,14 @@ def deliver(
     with busy(f"comparing {path.name} with its candidate"):
         assert_equivalent(candidate, runnable, runtime, pictures(task))
     same = [d for d in known if d.evaluated_sha256 == runnable.sha256]
-    right = None
+    right, answers = None, None
     if same:
-        right = same[0].right
+        right, answers = same[0].right, same[0].answers
     elif task.test is not None:
-        right = task.test(runtime.load(runnable.path).predict)
-    return Delivery(candidate, artifact, right, runnable.sha256)
+        recorder = Recorder(runtime.load(runnable.path).predict)
+        right = task.test(recorder)
+        answers = recorder.answers()
+    return Delivery(candidate, artifact, right, runnable.sha256, answers)
 
 
 def exporter_of(form: str) -> Exporter:

@@ -12,6 +12,7 @@ import numpy as np
 from compress.candidate import Candidate
 from recipes.toolbox.progress import busy, counted_bar
 from targets.advice import UNTOUCHED, advise
+from targets.answers import agreement, answers_sqnr
 from targets.assemble import build_report, fp32_bytes
 from targets.bench import RUNNABLE, benchmark
 from targets.devices.local import LocalDevice
@@ -107,14 +108,17 @@ def _entry(delivery: Delivery, reference: Delivery, measured: Sequence[Measureme
 
 
 def _score(delivery: Delivery, reference: Delivery) -> Score | None:
-    """Accuracy, and pictures won and lost against the first (fp32) file."""
+    """Accuracy, pictures won and lost, agreement and noise against the first (fp32) file."""
     right, before = delivery.right, reference.right
     if right is None or before is None:
         return None
+    own, theirs = delivery.answers, reference.answers
     return Score(
         top1=float(right.mean()),
         samples=len(right),
         won=int(np.count_nonzero(right & ~before)),
         lost=int(np.count_nonzero(before & ~right)),
         evaluated_sha256=delivery.evaluated_sha256,
+        agreement=None if own is None or theirs is None else agreement(theirs, own),
+        logit_sqnr_db=None if own is None or theirs is None else answers_sqnr(theirs, own),
     )

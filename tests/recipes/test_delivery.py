@@ -64,8 +64,11 @@ def test_equal_bytes_are_scored_once(judged: tuple[Candidate, Task, Judge], tmp_
     assert plain.top1 is not None
     assert plain.top1 > 0.8
     assert plain.right is not None
-    expected = candidate.predict(digits()["test"].images).argmax(1) == digits()["test"].labels
-    np.testing.assert_array_equal(plain.right, expected)
+    outputs = candidate.predict(digits()["test"].images)
+    np.testing.assert_array_equal(plain.right, outputs.argmax(1) == digits()["test"].labels)
+    assert plain.answers is coded.answers
+    assert plain.answers is not None
+    np.testing.assert_allclose(plain.answers, outputs, atol=1e-4)
 
 
 def test_a_tflite_file_gets_the_same_pictures_right(

@@ -28,7 +28,7 @@ from tests.reports import make_report, make_row, sha, unmeasured
 
 # Later fields, which need no reason where they are null.
 ADDED = {
-    *("agreement", "estimated_drop", "held_out"),
+    *("agreement", "estimated_drop", "held_out", "logit_sqnr_db"),
     *("brotli_bytes", "zstd_bytes", "rss_load_bytes", "peak_rss_load_bytes"),
 }
 SCHEMA_1 = {

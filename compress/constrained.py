@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from compress.candidate import Candidate
-from compress.encoding import Encoded, Encoding, Masked
+from compress.encoding import Encoded, Encoding, Masked, full_grid_bits
 from compress.errors import TaskError
 from compress.network import load_state
 from compress.parametrizations import Bound, GridWeight, MaskedWeight, SharedWeight
@@ -47,8 +47,8 @@ class Constrained:
 
 
 def is_full_grid(encoding: Encoded) -> bool:
-    """True for dense int8: the codebook is the whole grid and explains no sharing."""
-    return encoding.on_integers and encoding.codebook.size == 256
+    """True for dense int8 and int4: the codebook is the whole grid and explains no sharing."""
+    return full_grid_bits(encoding.codebook) is not None
 
 
 def bound_by(encoding: Encoding) -> Bound:
@@ -126,4 +126,6 @@ def _read(encoding: Encoding, part: Bound, original: torch.Tensor) -> Encoding:
             entries = part.entries().numpy().astype(encoding.codebook.dtype)
             return replace(encoding, indices=indices, codebook=entries)
         integers = part.integers(original).numpy().astype(np.int8)
-        return replace(encoding, indices=integers.view(np.uint8))
+        # Codes are two's complement: bytes, of which a nibble takes the low four bits.
+        codes = integers.view(np.uint8) & np.uint8(encoding.codebook.size - 1)
+        return replace(encoding, indices=codes)

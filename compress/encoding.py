@@ -209,3 +209,18 @@ def index_dtype(codes: int) -> type[np.uint8] | type[np.uint16]:
 def int8_codebook() -> NDArray[np.int8]:
     """The full int8 grid, code = two's complement byte: 0, 1, ..., 127, -128, ..., -1."""
     return np.arange(256, dtype=np.uint8).view(np.int8)
+
+
+def int4_codebook() -> NDArray[np.int8]:
+    """The full int4 grid, code = two's complement nibble: 0, 1, ..., 7, -8, ..., -1."""
+    nibbles = np.arange(16, dtype=np.int8)
+    return np.where(nibbles > 7, nibbles - 16, nibbles).astype(np.int8)
+
+
+def full_grid_bits(codebook: NDArray[np.float32] | NDArray[np.int8]) -> int | None:
+    """8 or 4 where `codebook` is the whole int8 or int4 grid, which explains no sharing."""
+    if codebook.dtype != np.int8:
+        return None
+    if codebook.size == 256:
+        return 8
+    return 4 if np.array_equal(codebook, int4_codebook()) else None

@@ -106,9 +106,9 @@ class RefreshedWeight(SharedWeight):
 
 
 class GridWeight(nn.Module):
-    """Dense int8: each weight trains and is rounded to its channel's grid; zeros are kept.
+    """Dense int8 or int4: each weight trains and is rounded to its channel's grid; zeros are kept.
 
-    Used for the full int8 grid, whose codebook cannot move but whose indices can.
+    Used for the full grids, whose codebooks cannot move but whose indices can.
     """
 
     scale: torch.Tensor
@@ -119,9 +119,10 @@ class GridWeight(nn.Module):
         scale = np.where(encoding.broadcast_scale() == 0, 1, encoding.broadcast_scale())
         self.register_buffer("scale", torch.from_numpy(scale.astype(np.float32)))
         self.register_buffer("keep", torch.from_numpy(~encoding.zeros()))
+        self.top = encoding.codebook.size // 2 - 1
 
     def integers(self, weight: torch.Tensor) -> torch.Tensor:
-        return (weight / self.scale).round().clamp(-127, 127) * self.keep
+        return (weight / self.scale).round().clamp(-self.top, self.top) * self.keep
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         exact = self.integers(weight) * self.scale + 0.0

@@ -25,6 +25,7 @@ from compress.graph_runner import GraphRunner
 from compress.network import BATCH, blocks
 
 FloatArray = NDArray[np.float32]
+Visit = Callable[[TensorId, torch.Tensor], torch.Tensor]
 
 
 def int32_bias(bias: FloatArray, input_scale: float, weight_scale: FloatArray) -> NDArray[np.int32]:
@@ -93,12 +94,18 @@ class Simulation:
         (whole,) = blocks(batch, max(1, len(batch)))
         self._run(whole, show)
 
-    def _run(
-        self, block: torch.Tensor, visit: Callable[[TensorId, torch.Tensor], torch.Tensor]
-    ) -> None:
-        """The program on one block; `visit` sees tensors that lie on their grids already."""
+    def run(self, block: torch.Tensor, change: Visit) -> None:
+        """The program on one block; what `change` makes of each tensor is put on its grid.
+
+        It sees them in order, before they are rounded.
+        """
+        self._run(block, lambda _, value: value, change)
+
+    def _run(self, block: torch.Tensor, visit: Visit, change: Visit | None = None) -> None:
+        """`change` sees each tensor before, `visit` after it is put on its grid."""
 
         def place(tensor: TensorId, value: torch.Tensor) -> torch.Tensor:
+            value = value if change is None else change(tensor, value)
             grid = self.candidate.activations.get(tensor)
             return visit(tensor, value if grid is None else on_grid(value, grid))
 

@@ -22,7 +22,9 @@ from compress.candidate import Candidate
 from compress.errors import RangeError, StageOrderError, TaskError
 from compress.stage import Stage, StageResult, check_order
 from compress.stages.fine_tune import FineTune
+from compress.stages.fold_batchnorm import FoldBatchNorm
 from compress.stages.prune_magnitude import PruneMagnitude
+from compress.stages.quantize_int8 import QuantizeInt8
 from compress.task import Task, Tuning
 from tests.contracts.walk import classes_in
 from tests.digits import digits, trained
@@ -31,6 +33,7 @@ from tests.nets import digits_residual_spec
 STAGES = classes_in(compress.stages, lambda found: hasattr(found, "changes"))
 # The least that each stage needs: its example in these tests.
 SETTINGS: dict[str, dict[str, Any]] = {
+    "CorrectBias": {},
     "FactorizeSVD": {"energy": 0.8},
     "FineTune": {"epochs": 1, "learning_rate": 0.01},
     "FoldBatchNorm": {},
@@ -46,6 +49,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 # Arguments outside their range, one set a line; () where a stage has nothing to get wrong.
 REFUSED: dict[str, tuple[dict[str, Any], ...]] = {
+    "CorrectBias": (
+        {"quantize": 3},
+        {"quantize": ()},
+        {"quantize": FoldBatchNorm()},
+        {"quantize": (QuantizeInt8(), "mse")},
+        {"method": "guess"},
+    ),
     "FactorizeSVD": (
         {},
         {"rank": 3, "energy": 0.5},
@@ -360,6 +370,7 @@ def test_the_same_stage_again_changes_nothing(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "part"),
     [
+        ("CorrectBias", "calibration"),
         ("FineTune", "finetune"),
         ("PruneGradually", "finetune"),
         ("QuantizeInt8", "calibration"),

@@ -1,0 +1,122 @@
+"""What would mend the layers that int8 hurts most: each way is tried, none is guessed by a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, is_dataclass, replace
+from typing import Any
+
+from compress.candidate import Candidate
+from compress.errors import EdgepressError
+from compress.stage import Stage
+from compress.stages.correct_bias import CorrectBias
+from compress.stages.inner import run_inner
+from compress.stages.int8_losses import LayerLoss, Losses
+from compress.stages.quantize_int8 import QuantizeInt8
+from compress.task import Task
+
+_ASKER = "scan_int8"
+_KEEP = "keep_float"
+
+
+@dataclass(frozen=True)
+class Mending:
+    """One way to quantize a layer otherwise; losses in nats a picture, of this layer alone.
+
+    before_kl: as it is; after_kl: in this way.
+    """
+
+    layer: str
+    way: str
+    before_kl: float
+    after_kl: float
+
+    @property
+    def gain(self) -> float:
+        """Nats a picture that it saves; 0 or less where it does not mend."""
+        return self.before_kl - self.after_kl
+
+
+@dataclass(frozen=True)
+class WayLoss:
+    """One way taken for the whole net: the loss and the SQNR of the int8 net's answers."""
+
+    way: str
+    int8_kl: float
+    int8_db: float | None
+
+
+@dataclass(frozen=True)
+class Way:
+    """`prepare` changes the float net, `quantize` makes it int8; text names both."""
+
+    text: str
+    prepare: tuple[Stage, ...]
+    quantize: tuple[Stage, ...]
+
+
+def ways(stages: tuple[Stage, ...], worst: Sequence[str]) -> Iterator[Way]:
+    """All that can be tried in the place of `stages`; `worst`: the layers that it is for."""
+    del worst
+    for settings in (
+        {"observer": "minmax"},
+        {"observer": "percentile", "percentile": 99.99},
+        {"observer": "mse"},
+        {"per_channel": True},
+    ):
+        other = tuple(_with(stage, settings) for stage in stages)
+        if other != stages:
+            yield Way(f"QuantizeInt8({_said(settings)})", (), other)
+    if not any(isinstance(stage, CorrectBias) for stage in stages):
+        yield Way("CorrectBias", (), (CorrectBias(stages),))
+
+
+def try_ways(
+    candidate: Candidate,
+    losses: Losses,
+    stages: tuple[Stage, ...],
+    task: Task,
+    rows: Sequence[LayerLoss],
+) -> tuple[tuple[Mending, ...], tuple[WayLoss, ...]]:
+    """(each way for each of `rows`, best first; each way for the whole net, best first).
+
+    keep_float is what the layer loses by its output's grid alone: its own weights are float then,
+    and a grid stays where other layers read. A way that this net or task does not allow is left
+    out.
+    """
+    mendings = [
+        Mending(row.layer, _KEEP, row.alone_kl, row.output_kl) for row in rows if row.weights
+    ]
+    whole: list[WayLoss] = []
+    for way in ways(stages, [row.layer for row in rows if row.weights]):
+        try:
+            base = run_inner(_ASKER, way.prepare, candidate, task).candidate
+            int8 = run_inner(_ASKER, way.quantize, base, task).candidate
+        except EdgepressError:
+            continue
+        found, together = losses.other(base, int8, [row.layer for row in rows])
+        mendings += [
+            Mending(row.layer, way.text, row.alone_kl, found[row.layer])
+            for row in rows
+            if row.layer in found
+        ]
+        whole.append(WayLoss(way.text, together.divergence, together.sqnr_db))
+    order = {row.layer: place for place, row in enumerate(rows)}
+    mendings.sort(key=lambda m: (order[m.layer], m.after_kl))
+    return tuple(mendings), tuple(sorted(whole, key=lambda w: w.int8_kl))
+
+
+def _with(stage: Stage, settings: dict[str, Any]) -> Stage:
+    """The stage with other settings of its QuantizeInt8, which it is or has inside."""
+    if isinstance(stage, QuantizeInt8):
+        return replace(stage, **settings)
+    inner: object = getattr(stage, "quantize", None)
+    if not is_dataclass(stage) or inner is None:
+        return stage
+    if isinstance(inner, tuple):
+        return replace(stage, quantize=tuple(_with(one, settings) for one in inner))  # type: ignore[type-var]
+    return replace(stage, quantize=_with(inner, settings))  # type: ignore[type-var]
+
+
+def _said(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in settings.items())

@@ -1,4 +1,4 @@
-"""int8 weights as encodings: dense ones rounded to a grid, shared ones with codebook rounded.
+"""Integer weights as encodings: dense ones rounded to a grid, shared ones with codebook rounded.
 
 Symmetric, one scale for each output channel (Krishnamoorthi, arXiv:1806.08342, section 3.1). Pure
 arithmetic. `floor` is the least scale of each output channel under which the layer's bias still
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.affine import quantize_symmetric, symmetric_scale
-from compress.encoding import Encoded, int8_codebook
+from compress.encoding import Encoded, int4_codebook, int8_codebook
+from compress.weight_scales import least_error_scale
 
 Floats = NDArray[np.float32]
 
@@ -29,14 +30,23 @@ def bias_floor(bias: Floats | None, input_scale: float, channels: int) -> Floats
     return np.nextafter(least.astype(np.float32), np.float32(np.inf))
 
 
-def dense_int8(weight: Floats, axis: int | None, floor: Floats) -> Encoded:
-    """The weight rounded to the full int8 grid, codes being its two's complement bytes.
+def dense_integers(weight: Floats, axis: int | None, floor: Floats, bits: int = 8) -> Encoded:
+    """The weight rounded to the full grid of 8 or 4 bits, codes being its two's complement.
 
-    A weight that lies on such a grid already keeps its values, bit for bit.
+    The grid of 8 bits ends at the largest weight, that of 4 bits where it errs least. A weight that
+    lies on such a grid already, and reaches its end, keeps its values, bit for bit.
     """
-    scale = np.maximum(_scale(weight, axis), _of(floor, axis))
-    integers = quantize_symmetric(weight, scale if axis is not None else scale[0], axis)
-    return Encoded(integers.view(np.uint8), int8_codebook(), scale, axis)
+    scale = np.maximum(_scale(weight, axis, bits), _of(floor, axis))
+    integers = quantize_symmetric(weight, scale if axis is not None else scale[0], axis, bits)
+    return grid_encoding(integers, scale, axis, bits)
+
+
+def grid_encoding(
+    integers: NDArray[np.int8], scale: Floats, axis: int | None, bits: int
+) -> Encoded:
+    """Integers of 8 or 4 bits under the full codebook of their grid."""
+    codebook = int8_codebook() if bits == 8 else int4_codebook()
+    return Encoded(integers.view(np.uint8) & np.uint8(codebook.size - 1), codebook, scale, axis)
 
 
 def shared_int8(encoding: Encoded, floor: Floats) -> Encoded:
@@ -59,13 +69,15 @@ def shared_int8(encoding: Encoded, floor: Floats) -> Encoded:
     return replace(whole, scale=wide, axis=0).without(gone)
 
 
-def _scale(weight: Floats, axis: int | None) -> Floats:
-    """max|w| / 127 by channel, moved by one unit in the last place where the weight fits it then.
+def _scale(weight: Floats, axis: int | None, bits: int) -> Floats:
+    """max|w| / 127, or that of the least error in 4 bits; where the weight lies on a grid, its own.
 
-    For weights of the form integer * s the quotient misses s by rounding, now and then.
+    Moved by one unit in the last place where the weight fits it then: for weights of the form
+    integer * s the quotient misses s by rounding, now and then.
     """
-    first = np.atleast_1d(symmetric_scale(weight, axis))
-    best, unsettled = first, np.ones(first.shape, np.bool_)
+    first = np.atleast_1d(symmetric_scale(weight, axis, bits))
+    best = first if bits == 8 else least_error_scale(weight, axis, bits)
+    unsettled = np.ones(first.shape, np.bool_)
     for toward in (None, np.float32(0), np.float32(np.inf)):
         scale = first if toward is None else np.nextafter(first, toward)
         wide = scale if axis is None else scale.reshape(_shape(weight, axis))

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
+from compress.columns import columns
 from compress.network import LayerInfo, TorchNetwork, blocks
 from compress.task import Batch
 
@@ -143,30 +144,3 @@ class _Sums:
         scale = self.squares / pictures / np.where(traces > 0, traces, 1.0)
         means = cast("Floats", self.means / self.positions)
         return Moments(self.positions / pictures, means, inputs, outputs * scale[:, None, None])
-
-
-def columns(layer: nn.Module, given: torch.Tensor) -> torch.Tensor:
-    """(pictures, groups, n, positions): what each output position of a layer sees of its input."""
-    if not isinstance(layer, nn.Conv2d):
-        return given.reshape(len(given), 1, -1, given.shape[-1]).transpose(2, 3)
-    padded = F.pad(
-        given, _padding(layer), "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    )
-    seen = F.unfold(padded, layer.kernel_size, layer.dilation, 0, layer.stride)
-    return seen.reshape(len(given), layer.groups, -1, seen.shape[2])
-
-
-def _padding(layer: nn.Conv2d) -> list[int]:
-    """Left, right, top, bottom, as F.pad takes them."""
-    sides: list[int] = []
-    for axis in (1, 0):
-        if isinstance(layer.padding, str):
-            total = (
-                layer.dilation[axis] * (layer.kernel_size[axis] - 1)
-                if layer.padding == "same"
-                else 0
-            )
-            sides += [total // 2, total - total // 2]
-        else:
-            sides += [int(layer.padding[axis])] * 2
-    return sides

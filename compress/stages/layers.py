@@ -51,6 +51,15 @@ def numbers(setting: object) -> tuple[object, ...]:
     return (setting,)
 
 
+def check_grid_bits(stage: str, name: str, setting: object) -> None:
+    """RangeError for anything but 8, 4 or a tuple of (pattern, 8 or 4) pairs."""
+    if type(setting) is not int:
+        check_pairs(stage, name, setting)
+    for value in numbers(setting):
+        if type(value) is not int or value not in (4, 8):
+            raise RangeError(f"{stage}({name}={value!r}): allowed are 8 and 4")
+
+
 def choose(
     candidate: Candidate, include: Sequence[str], exclude: Sequence[str]
 ) -> tuple[tuple[LayerInfo, ...], list[Skipped]]:

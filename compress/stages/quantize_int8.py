@@ -1,4 +1,4 @@
-"""QuantizeInt8: int8 weights and calibrated 8-bit grids for the activations.
+"""QuantizeInt8: int8 or int4 weights and calibrated 8-bit grids for the activations.
 
 Jacob et al. 2018 (arXiv:1712.05877), section 2; Krishnamoorthi (arXiv:1806.08342), sections 2-3:
 weights symmetric with a scale for each output channel, activations asymmetric with one for each
@@ -20,13 +20,18 @@ from compress.candidate import ActivationQuant, Candidate, Skipped
 from compress.encoding import Encoded
 from compress.errors import RangeError, StageOrderError
 from compress.graph import Graph, TensorId
-from compress.int8_weights import bias_floor, dense_int8, shared_int8
+from compress.int8_weights import bias_floor, dense_integers, shared_int8
 from compress.network import LayerInfo
 from compress.placement import ACTIVATIONS, SAME_GRID, place
 from compress.select import select
 from compress.stage import StageResult
 from compress.stages.fold_batchnorm import unfolded
-from compress.stages.layers import check_patterns, choose
+from compress.stages.layers import (
+    check_grid_bits,
+    check_patterns,
+    choose,
+    settings_by_layer,
+)
 from compress.task import Task
 
 Grids = Mapping[TensorId, ActivationQuant]
@@ -35,13 +40,15 @@ _OBSERVERS = ("minmax", "percentile", "mse")
 
 @dataclass(frozen=True)
 class QuantizeInt8:
-    """Put weights and activations on 8-bit integer grids; batch norms must be folded before.
+    """Put weights and activations on integer grids; batch norms must be folded before.
 
     observer: "minmax"; "percentile" with percentile in (50, 100] of the values inside; or "mse",
     the range that errs least. The last two see the pictures twice, and are for photographs, whose
     activations have long thin tails.
     per_channel: a scale for each output channel of a dense weight, or one in all. Shared weights
     keep indices and zeros: their codebook is rounded. Integer weights stay as they are.
+    weight_bits: 8 or 4 for dense weights, or (pattern, bits) pairs by layer name or role, of which
+    the first that fits counts; layers that none fits take 8. Activations always have 8.
     keep_float: layers, by name or role, that go on computing in float; tensors between two such
     layers, and outputs of one that nothing else reads, have no grid.
     The ranges are those of the candidate before its weights are rounded (as the runtimes' own
@@ -52,6 +59,7 @@ class QuantizeInt8:
     percentile: float = 99.99
     per_channel: bool = True
     keep_float: tuple[str, ...] = ()
+    weight_bits: int | tuple[tuple[str, int], ...] = 8
     changes: ClassVar[Literal["structure", "values"]] = "values"
     encodes: ClassVar[bool] = True
 
@@ -64,6 +72,7 @@ class QuantizeInt8:
             raise RangeError(
                 f"QuantizeInt8(percentile={self.percentile!r}): allowed is above 50, up to 100"
             )
+        check_grid_bits("QuantizeInt8", "weight_bits", self.weight_bits)
 
     def __call__(self, candidate: Candidate, task: Task) -> StageResult:
         left = unfolded(candidate)
@@ -74,6 +83,7 @@ class QuantizeInt8:
             )
         layers, skipped = choose(candidate, ("*",), ())
         floats = self._float_layers(candidate, layers)
+        bits = settings_by_layer(layers, self.weight_bits)
         grids, ties = self._grids(candidate, task, floats)
         own = candidate.network.parameters()
         encodings: dict[str, Encoded] = {}
@@ -83,7 +93,8 @@ class QuantizeInt8:
                 skipped.append(Skipped(layer.name, "kept in float"))
                 continue
             bias = own.get(layer.bias) if layer.bias is not None else None
-            done = self._weight(candidate, layer, (own[layer.weight], bias), grids)
+            values = own[layer.weight], bias
+            done = self._weight(candidate, layer, values, grids, bits.get(layer.name, 8))
             if isinstance(done, str):
                 skipped.append(Skipped(layer.name, done))
             else:
@@ -132,6 +143,7 @@ class QuantizeInt8:
         layer: LayerInfo,
         values: tuple[NDArray[np.float32], NDArray[np.float32] | None],
         grids: Grids,
+        bits: int,
     ) -> Encoded | str:
         """The layer's integer weight, from its float (weight, bias), or why it is left alone."""
         old = candidate.encodings.get(layer.weight)
@@ -149,7 +161,7 @@ class QuantizeInt8:
         floor = bias_floor(bias if scales else None, min(scales, default=1.0), layer.shape[0])
         if isinstance(old, Encoded):
             return shared_int8(old, floor)
-        return dense_int8(weight, layer.axis if self.per_channel else None, floor)
+        return dense_integers(weight, layer.axis if self.per_channel else None, floor, bits)
 
 
 def _groups(graph: Graph) -> list[frozenset[TensorId]]:

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from compress.columns import columns
 from compress.compensation import as_groups, output_error
 from compress.divergence import Divergence, divergences
 from compress.errors import RangeError
-from compress.moments import columns, layer_moments
+from compress.moments import layer_moments
 from tests.candidates import fresh
 from tests.digits import calibration, digits, trained
 from tests.nets import digits_plain_spec

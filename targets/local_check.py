@@ -180,6 +180,11 @@ def _share(candidate: Candidate, tensor: TensorId) -> float:
 def layouts(values: FloatArray, shape: Sequence[int]) -> Iterator[FloatArray]:
     """`values` in the forms that a file may hold a tensor of `shape` in (batch first)."""
     wanted = tuple(shape)
+    if values.ndim == len(wanted) == 4 and values.shape[1] > wanted[1]:
+        channels, behind = values[:, : wanted[1]], values[:, wanted[1] :]
+        if channels.shape == wanted and not behind.any():
+            yield channels  # widened by zeros for the engine's sake
+            return
     if values.size != int(np.prod(wanted)) or (wanted and values.shape[:1] != wanted[:1]):
         return
     if values.shape == wanted:

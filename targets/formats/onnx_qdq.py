@@ -18,6 +18,7 @@ from onnx import numpy_helper
 from compress.candidate import ActivationQuant, Candidate
 from targets.formats.onnx_sheet import Sheet, prune_initializers
 from targets.formats.onnx_weights import write_integer_weights
+from targets.formats.onnx_widen import widen_input
 
 TOP = 255
 # Layers whose float weights onnxruntime quantizes by itself, where it finds them between DQ and Q.
@@ -52,6 +53,8 @@ class QdqWriter:
             if node.op_type in SEIZED and node.input[1] in self._sheet.constants:
                 self._hold_in_float(node)
             self._emit(node, sources)
+        if entry in self.grids and not self.signed:
+            widen_input(self._sheet, f"{entry}_grid")
         del graph.node[:]
         graph.node.extend(self._sheet.nodes)
         del graph.initializer[:]

@@ -202,8 +202,10 @@ def test_few_elements_may_part_only_where_values_lie_between_two_steps() -> None
 
 
 def _reader_of(model: onnx.ModelProto, constant: str) -> onnx.NodeProto:
-    dequantized = [n.output[0] for n in model.graph.node if constant in n.input]
-    (node,) = [n for n in model.graph.node if set(dequantized) & set(n.input)]
+    """The layer behind the constant's Pad, where it has one, and DequantizeLinear."""
+    (node,) = [n for n in model.graph.node if constant in n.input]
+    while node.op_type in ("Pad", "DequantizeLinear"):
+        (node,) = [n for n in model.graph.node if node.output[0] in n.input]
     return node
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compress.candidate import Candidate
@@ -11,8 +11,8 @@ from compress.errors import EdgepressError
 from compress.stage import Stage
 from compress.stages.correct_bias import CorrectBias
 from compress.stages.inner import run_inner
+from compress.stages.inner_int8 import with_int8
 from compress.stages.int8_losses import LayerLoss, Losses
-from compress.stages.quantize_int8 import QuantizeInt8
 from compress.task import Task
 
 _ASKER = "scan_int8"
@@ -63,8 +63,9 @@ def ways(stages: tuple[Stage, ...], worst: Sequence[str]) -> Iterator[Way]:
         {"observer": "percentile", "percentile": 99.99},
         {"observer": "mse"},
         {"per_channel": True},
+        {"weight_bits": 8},
     ):
-        other = tuple(_with(stage, settings) for stage in stages)
+        other = with_int8(stages, lambda stage, s=settings: replace(stage, **s))
         if other != stages:
             yield Way(f"QuantizeInt8({_said(settings)})", (), other)
     if not any(isinstance(stage, CorrectBias) for stage in stages):
@@ -104,18 +105,6 @@ def try_ways(
     order = {row.layer: place for place, row in enumerate(rows)}
     mendings.sort(key=lambda m: (order[m.layer], m.after_kl))
     return tuple(mendings), tuple(sorted(whole, key=lambda w: w.int8_kl))
-
-
-def _with(stage: Stage, settings: dict[str, Any]) -> Stage:
-    """The stage with other settings of its QuantizeInt8, which it is or has inside."""
-    if isinstance(stage, QuantizeInt8):
-        return replace(stage, **settings)
-    inner: object = getattr(stage, "quantize", None)
-    if not is_dataclass(stage) or inner is None:
-        return stage
-    if isinstance(inner, tuple):
-        return replace(stage, quantize=tuple(_with(one, settings) for one in inner))  # type: ignore[type-var]
-    return replace(stage, quantize=_with(inner, settings))  # type: ignore[type-var]
 
 
 def _said(settings: dict[str, Any]) -> str:

@@ -18,7 +18,8 @@ from compress.stages.quantize_int8 import QuantizeInt8
 from compress.task import Task
 
 FloatArray = NDArray[np.float32]
-_FEW = 4
+# One picture in so many judges.
+_JUDGES = 4
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Int8Sensitivity:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Pictures that calibrate and pictures that judge: every other one of those spread out."""
+    """Pictures that calibrate, and others that judge."""
 
     fitting: FloatArray
     judging: FloatArray
@@ -66,16 +67,16 @@ def scan_int8(
     task: Task,
     quantize: Stage | tuple[Stage, ...] | None = None,
     *,
-    pictures: int = 24,
+    pictures: int = 32,
     mend: int = 6,
 ) -> Int8Sensitivity:
     """What int8 costs each layer of a folded float candidate, the worst first.
 
     quantize: the stage, or stages in order, that gives the int8 net; QuantizeInt8() by default.
-    pictures: how many judge, at least 1; as many others calibrate, all from task.calibration at
-    equal distances (where it has hardly any, all of them do both). mend: for so many of the worst
-    layers every way to mend is tried (int8_mending.py). It takes about 1.5 float runs of the
-    pictures a layer. StageOrderError where the candidate is quantized already, TaskError for
+    pictures: how many judge, at least 1; three times as many others calibrate, all from
+    task.calibration at nearly equal distances (of less than four all do both). mend: for so many
+    of the worst layers every way to mend is tried (int8_mending.py). It takes about 1.5 float runs
+    of the pictures a layer. StageOrderError where the candidate is quantized already, TaskError for
     pictures that cannot be used.
     """
     for name, value, least in (("pictures", pictures, 1), ("mend", mend, 0)):
@@ -106,7 +107,8 @@ def scan_int8(
 
 
 def sampled(candidate: Candidate, task: Task, pictures: int) -> Sample:
-    """Twice `pictures` of task.calibration, half to calibrate and half to judge."""
+    """Four times `pictures` of task.calibration: every fourth judges, the others calibrate."""
     shape = candidate.network.input_shape
-    given = spread(task.need_calibration("scan_int8"), shape, "scan_int8", 2 * pictures)
-    return Sample(given, given) if len(given) < _FEW else Sample(given[::2], given[1::2])
+    given = spread(task.need_calibration("scan_int8"), shape, "scan_int8", _JUDGES * pictures)
+    judges = np.arange(len(given)) % _JUDGES == _JUDGES - 1
+    return Sample(given[~judges], given[judges]) if judges.any() else Sample(given, given)

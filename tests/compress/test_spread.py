@@ -30,15 +30,14 @@ def test_equal_distances(sizes: list[int], most: int) -> None:
     numbers, total = found[:, 0, 0, 0], sum(sizes)
     assert found.dtype == np.float32
     assert found.shape[1:] == SHAPE[1:]
-    assert len(found) <= most
+    assert len(found) == min(most, total)
     assert numbers[0] == 0
-    distances = set(np.diff(numbers).tolist())
-    assert len(distances) <= 1
-    if total <= most:
-        assert len(found) == total
+    distances = np.diff(numbers)
+    assert distances.size == 0 or 1 <= distances.min() <= distances.max() <= 2 * distances.min()
+    if len(found) == total:
+        assert numbers.tolist() == list(range(total))
     else:
-        assert len(found) >= most / 2
-        assert total - numbers[-1] <= 2 * (distances.pop() if distances else total)
+        assert total - numbers[-1] <= 3 * (distances.max() if distances.size else total)
 
 
 def test_a_batch_of_another_shape_is_named() -> None:

@@ -44,6 +44,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "PruneMagnitude": {"sparsity": 0.5},
     "QuantizeInt8": {},
+    "QuantizeWithin": {"drop": 1.0},
     "ShareByRate": {"price": 1e-7},
     "ShareWeights": {"bits": 3},
 }
@@ -105,6 +106,19 @@ REFUSED: dict[str, tuple[dict[str, Any], ...]] = {
         {"percentile": 101},
         {"percentile": float("nan")},
         {"keep_float": "fc"},
+    ),
+    "QuantizeWithin": (
+        {},
+        {"drop": -0.1},
+        {"drop": float("nan")},
+        {"drop": True},
+        {"drop": 0.1, "divergence": 0.1},
+        {"drop": None, "divergence": -1.0},
+        {"quantize": PruneMagnitude(0.5)},
+        {"quantize": ()},
+        {"cost": "joules"},
+        {"pictures": 0},
+        {"pictures": 1.5},
     ),
     "ShareByRate": (
         {},

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compress.encoding import Encoded, Masked
+from compress.fake_quant import fake_quantized, step_of
 from compress.network import FloatArray
 
 
@@ -121,8 +122,12 @@ class GridWeight(nn.Module):
         self.register_buffer("keep", torch.from_numpy(~encoding.zeros()))
         self.top = encoding.codebook.size // 2 - 1
 
+    def steps(self) -> torch.Tensor:
+        """The scales that act, of a shape that multiplies the weight."""
+        return self.scale
+
     def integers(self, weight: torch.Tensor) -> torch.Tensor:
-        return (weight / self.scale).round().clamp(-self.top, self.top) * self.keep
+        return (weight / self.steps()).round().clamp(-self.top, self.top) * self.keep
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         exact = self.integers(weight) * self.scale + 0.0
@@ -131,6 +136,27 @@ class GridWeight(nn.Module):
     def prune(self, gone: NDArray[np.bool_]) -> None:
         """Zero the weights where `gone`, for good."""
         self.keep.logical_and_(~torch.from_numpy(gone).to(self.keep.device))
+
+    def free(self, kept: NDArray[np.bool_]) -> None:
+        """Let the weights where `kept` train, also those that are zero by rounding alone."""
+        self.keep.copy_(torch.from_numpy(kept))
+
+
+class LearntGridWeight(GridWeight):
+    """As GridWeight, with scales that are learnt, too (see fake_quant)."""
+
+    def __init__(self, encoding: Encoded) -> None:
+        super().__init__(encoding)
+        self.learnt = nn.Parameter(torch.zeros(encoding.scale.shape))
+
+    def steps(self) -> torch.Tensor:
+        return step_of(self.scale, self.learnt.reshape(self.scale.shape))
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        learnt = self.learnt.reshape(self.scale.shape)
+        features = weight.numel() // learnt.numel()
+        ends = (-self.top, self.top)
+        return fake_quantized(weight, self.scale, learnt, ends, features) * self.keep + 0.0
 
 
 Bound = MaskedWeight | SharedWeight | GridWeight

@@ -15,10 +15,8 @@ from compress.errors import ExportError, first_line
 from compress.graph import Graph, TensorId, TensorNode
 
 # Operators that hand their input through unchanged in eval mode: their output is their input.
-_ALIASES = frozenset(
-    {"alias", "clone", "contiguous", "detach", "to", "lift_fresh_copy"}
-    | {"dropout", "feature_dropout", "alpha_dropout"}
-)
+_DROPOUTS = frozenset({"dropout", "feature_dropout", "alpha_dropout"})
+_ALIASES = _DROPOUTS | {"alias", "clone", "contiguous", "detach", "to", "lift_fresh_copy"}
 
 
 def trace(module: nn.Module, shape: tuple[int, ...]) -> Graph:
@@ -68,7 +66,13 @@ def is_alias(node: fx.Node) -> bool:
     return _operator_name(node) in _ALIASES
 
 
-def _module_path(node: fx.Node) -> str:
+def is_dropout(node: fx.Node) -> bool:
+    """True for an operator that hands its input through in eval mode alone."""
+    return _operator_name(node) in _DROPOUTS
+
+
+def module_path(node: fx.Node) -> str:
+    """The module in whose forward the operator stands."""
     stack = node.meta.get("nn_module_stack") or {}
     paths = [str(path) for path, _ in stack.values()]
     return paths[-1] if paths else ""
@@ -97,7 +101,7 @@ def _name_tensors(program: fx.GraphModule, dynamic: bool) -> Graph:
                 ids[node] = TensorId(parent.module, parent.operator, parent.occurrence, index)
                 inputs = tuple(ids[n] for n in sources[0].all_input_nodes if n in ids)
             else:
-                key = (_module_path(node), _operator_name(node))
+                key = (module_path(node), _operator_name(node))
                 ids[node] = TensorId(*key, seen[key])
                 seen[key] += 1
                 inputs = _tensor_inputs(node, ids)

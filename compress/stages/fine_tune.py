@@ -31,8 +31,9 @@ class FineTune:
     """Train for `epochs` at `learning_rate` with task.finetune; zeros, clusters and grids remain.
 
     epochs: 0 and more (0 changes nothing); learning_rate: above 0. Pruned weights stay zero, the
-    shared values of a layer train while its indices stay, int8 weights stay on their grid. The
-    integer grids of activations stay as they were calibrated. Batch norm learns in train mode.
+    shared values of a layer train while its indices stay, int8 weights stay on their grid. Tensors
+    with an integer grid are rounded to it in training, as they are afterwards; the grids stay as
+    they were calibrated (TrainInt8 learns them). Batch norm learns in train mode.
 
     refresh: shared weights keep values of their own beside, which get their gradient, and between
     two epochs each weight joins the cluster nearest to its own value; zeros stay. Needs a training
@@ -64,10 +65,12 @@ class FineTune:
         self,
         candidate: Candidate,
         task: Task,
-        hold: Callable[[Encoding], Bound] = bound_by,
+        hold: Callable[[Encoding], Bound] | None = None,
         between: Between = _nothing,
+        *,
+        learn_steps: bool = False,
     ) -> Candidate:
-        """The candidate trained inside encodings that `hold` keeps.
+        """The candidate trained inside encodings that `hold` keeps (see `constrained`).
 
         `between` is called with what is trained and the number of epochs done: 0 before the first,
         then after each.
@@ -77,7 +80,7 @@ class FineTune:
         # caller's generator is left as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(task.seed)
-            with constrained(candidate, hold) as held:
+            with constrained(candidate, hold, learn_steps=learn_steps) as held:
                 tuning = Tuning(
                     *(self.epochs, self.learning_rate, task.seed, task.scratch),
                     after_epoch=lambda epoch: between(held, epoch + 1),

@@ -8,12 +8,13 @@ a shared or integer one takes the factor into its scale and keeps its codes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from compress.candidate import Candidate, Skipped
 from compress.edit import FoldedBatchNorm
@@ -60,6 +61,16 @@ def unfolded(candidate: Candidate) -> tuple[str, ...]:
     return tuple(_norm_name(n) for n in nodes if n.id.operator == "batch_norm")
 
 
+def norm_factors(candidate: Candidate, norms: Iterable[str]) -> dict[str, NDArray[np.float64]]:
+    """By what each of `norms` multiplies its channels, (channels,)."""
+    state, module = candidate.network.state(), candidate.network.module()
+    return {norm: _affine(state, norm, _epsilon(module, norm))[0] for norm in norms}
+
+
+def _epsilon(module: nn.Module, norm: str) -> float:
+    return float(module.get_submodule(norm).eps)  # type: ignore[arg-type]
+
+
 def _judge(graph: Graph, node: TensorNode) -> FoldedBatchNorm | Skipped:
     """The fold of one batch norm, or why there is none."""
     norm = _norm_name(node)
@@ -89,7 +100,7 @@ def _fold(candidate: Candidate, folds: list[FoldedBatchNorm]) -> Candidate:
     encodings = dict(candidate.encodings)
     module = candidate.network.module()
     for fold in folds:
-        epsilon = float(module.get_submodule(fold.norm).eps)  # type: ignore[arg-type]
+        epsilon = _epsilon(module, fold.norm)
         weight, bias = f"{fold.layer}.weight", f"{fold.layer}.bias"
         factor, shift = _affine(state, fold.norm, epsilon)
         state[weight], encoding = _scaled(state[weight], encodings.get(weight), factor)

@@ -36,7 +36,7 @@ def dense_integers(weight: Floats, axis: int | None, floor: Floats, bits: int = 
     The grid of 8 bits ends at the largest weight, that of 4 bits where it errs least. A weight that
     lies on such a grid already, and reaches its end, keeps its values, bit for bit.
     """
-    scale = np.maximum(_scale(weight, axis, bits), _of(floor, axis))
+    scale = np.maximum(grid_scale(weight, axis, bits), _of(floor, axis))
     integers = quantize_symmetric(weight, scale if axis is not None else scale[0], axis, bits)
     return grid_encoding(integers, scale, axis, bits)
 
@@ -69,7 +69,7 @@ def shared_int8(encoding: Encoded, floor: Floats) -> Encoded:
     return replace(whole, scale=wide, axis=0).without(gone)
 
 
-def _scale(weight: Floats, axis: int | None, bits: int) -> Floats:
+def grid_scale(weight: Floats, axis: int | None, bits: int) -> Floats:
     """max|w| / 127, or that of the least error in 4 bits; where the weight lies on a grid, its own.
 
     Moved by one unit in the last place where the weight fits it then: for weights of the form

@@ -33,7 +33,10 @@ from tests.nets import digits_residual_spec
 STAGES = classes_in(compress.stages, lambda found: hasattr(found, "changes"))
 # The least that each stage needs: its example in these tests.
 SETTINGS: dict[str, dict[str, Any]] = {
+    "AdaRound": {},
+    "AbsorbHighBias": {},
     "CorrectBias": {},
+    "EqualizeRanges": {},
     "FactorizeSVD": {"energy": 0.8},
     "FineTune": {"epochs": 1, "learning_rate": 0.01},
     "FoldBatchNorm": {},
@@ -45,11 +48,30 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "PruneMagnitude": {"sparsity": 0.5},
     "QuantizeInt8": {},
     "QuantizeWithin": {"drop": 1.0},
+    "ReestimateBatchNorm": {},
     "ShareByRate": {"price": 1e-7},
     "ShareWeights": {"bits": 3},
 }
 # Arguments outside their range, one set a line; () where a stage has nothing to get wrong.
 REFUSED: dict[str, tuple[dict[str, Any], ...]] = {
+    "AdaRound": (
+        {"bits": 5},
+        {"bits": 4.0},
+        {"bits": (("conv", 4), ("*", 3))},
+        {"bits": ()},
+        {"steps": 0},
+        {"steps": 2.5},
+        {"pictures": 0},
+        {"exclude": "fc"},
+    ),
+    "AbsorbHighBias": (
+        {"deviations": 0},
+        {"deviations": -1.0},
+        {"deviations": float("nan")},
+        {"deviations": float("inf")},
+        {"deviations": True},
+        {"deviations": "3"},
+    ),
     "CorrectBias": (
         {"quantize": 3},
         {"quantize": ()},
@@ -57,6 +79,7 @@ REFUSED: dict[str, tuple[dict[str, Any], ...]] = {
         {"quantize": (QuantizeInt8(), "mse")},
         {"method": "guess"},
     ),
+    "EqualizeRanges": ({"by": "guess"}, {"clipped": "never"}, {"clipped": True}),
     "FactorizeSVD": (
         {},
         {"rank": 3, "energy": 0.5},
@@ -106,6 +129,9 @@ REFUSED: dict[str, tuple[dict[str, Any], ...]] = {
         {"percentile": 101},
         {"percentile": float("nan")},
         {"keep_float": "fc"},
+        {"weight_bits": 5},
+        {"weight_bits": True},
+        {"weight_bits": (("fc", 16),)},
     ),
     "QuantizeWithin": (
         {},
@@ -120,6 +146,7 @@ REFUSED: dict[str, tuple[dict[str, Any], ...]] = {
         {"pictures": 0},
         {"pictures": 1.5},
     ),
+    "ReestimateBatchNorm": (),
     "ShareByRate": (
         {},
         {"price": -1e-9},
@@ -277,9 +304,10 @@ def test_every_layer_is_touched_or_skipped_for_a_reason(name: str) -> None:
     skipped = {skip.layer for skip in result.skipped}
     assert all(skip.reason and "\n" not in skip.reason for skip in result.skipped)
     assert not set(result.touched) & skipped
-    if name not in ("FoldBatchNorm", "FineTune"):  # those that work on the net, not on layers
+    # Those that work on the net or its batch norms, not on layers:
+    if name not in ("FoldBatchNorm", "FineTune", "ReestimateBatchNorm"):
         assert set(result.touched) | skipped == layers
-        assert result.touched
+        assert result.touched or name == "AbsorbHighBias"  # this net has no high biases
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -384,6 +412,8 @@ def test_the_same_stage_again_changes_nothing(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "part"),
     [
+        ("AdaRound", "calibration"),
+        ("AbsorbHighBias", "calibration"),
         ("CorrectBias", "calibration"),
         ("FineTune", "finetune"),
         ("PruneGradually", "finetune"),

@@ -13,6 +13,7 @@ from compress.candidate import Candidate
 from compress.errors import RangeError
 from compress.spec import TensorSpec
 from targets.artifact import Artifact, Exporter, artifact_of
+from targets.formats import onnx_nibbles
 from targets.formats.exportable import OUTPUT
 from targets.formats.onnx_graph import OPSETS, float_model
 from targets.formats.onnx_grids import find_grids
@@ -23,7 +24,10 @@ from targets.metadata import KEY, artifact_metadata
 
 @dataclass(frozen=True)
 class OnnxExporter:
-    """Writes .onnx. `activation_type` of int8 files: uint8 is up to twice as fast on x86."""
+    """Writes .onnx. `activation_type` of int8 files: uint8 is up to twice as fast on x86.
+
+    int4 weights stand in 4 bits at opset 21, else as int8: outputs and latency are the same.
+    """
 
     format: ClassVar[str] = "onnx"
     suffix: ClassVar[str] = ".onnx"
@@ -47,8 +51,10 @@ class OnnxExporter:
         Batch of one, input by the specification's name, output 'logits', both float32. Raises
         ExportError for what cannot be written as the candidate computes it.
         """
-        signed = self.activation_type == "int8"
-        return write_model(self, candidate, build_model(candidate, self.opset, signed), path)
+        model = build_model(candidate, self.opset, self.activation_type == "int8")
+        if self.opset >= onnx_nibbles.OPSET:
+            onnx_nibbles.store_nibbles(model)
+        return write_model(self, candidate, model, path)
 
 
 def build_model(candidate: Candidate, opset: int, signed: bool = False) -> onnx.ModelProto:

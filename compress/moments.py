@@ -61,20 +61,20 @@ def layer_moments(
     with _watched(sums.values()), torch.enable_grad():
         for batch in batches:
             for block in blocks(batch, size):
-                _pull(model, block, generator)
+                pull(model(block), generator)
                 pictures += len(block)
                 for one in sums.values():
                     one.take()
     return {name: one.moments(pictures) for name, one in sums.items() if one.positions}
 
 
-def _pull(model: nn.Module, block: torch.Tensor, generator: torch.Generator) -> None:
+def pull(answers: torch.Tensor, generator: torch.Generator) -> None:
     """One backward pass from random gradients of the answers, of the divergence's own covariance.
 
     That is diag(p) - p p^T for probabilities p; labels drawn from p have it, too, but a net that
     is sure of itself would almost never draw another.
     """
-    answers = model(block).flatten(1)
+    answers = answers.flatten(1)
     roots = F.softmax(answers.detach(), dim=1).sqrt()
     noise = torch.randn(roots.shape, generator=generator)
     noise -= roots * (roots * noise).sum(dim=1, keepdim=True)

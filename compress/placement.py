@@ -51,6 +51,14 @@ def place(graph: Graph) -> Placement:
     return Placement(points, _ties(graph))
 
 
+def grid_groups(graph: Graph) -> list[frozenset[TensorId]]:
+    """Each tensor that may carry a grid, once: with those tied to it, or alone."""
+    placement = place(graph)
+    tied = {tensor for tie in placement.ties for tensor in tie}
+    alone = [frozenset({point}) for point in placement.points if point not in tied]
+    return [*placement.ties, *alone]
+
+
 def _fuses_into_reader(graph: Graph, node: TensorNode) -> bool:
     reader = graph.feeds_only(node.id)
     fuses = node.id.operator in FUSES_ACTIVATION

@@ -22,7 +22,7 @@ from compress.errors import RangeError, StageOrderError
 from compress.graph import Graph, TensorId
 from compress.int8_weights import bias_floor, dense_integers, shared_int8
 from compress.network import LayerInfo
-from compress.placement import ACTIVATIONS, SAME_GRID, place
+from compress.placement import ACTIVATIONS, SAME_GRID, grid_groups
 from compress.select import select
 from compress.stage import StageResult
 from compress.stages.fold_batchnorm import unfolded
@@ -129,7 +129,7 @@ class QuantizeInt8:
             seen = calibrator.mse() if self.observer == "mse" else calibrator.minmax()
         groups = [
             group
-            for group in _groups(network.graph)
+            for group in grid_groups(network.graph)
             if group <= seen.keys() and not _all_float(network.graph, group, floats)
         ]
         grids = {tensor: _grid(seen, group, name) for group in groups for tensor in group}
@@ -162,14 +162,6 @@ class QuantizeInt8:
         if isinstance(old, Encoded):
             return shared_int8(old, floor)
         return dense_integers(weight, layer.axis if self.per_channel else None, floor, bits)
-
-
-def _groups(graph: Graph) -> list[frozenset[TensorId]]:
-    """Each tensor that may carry a grid, once: with those tied to it, or alone."""
-    placement = place(graph)
-    tied = {tensor for tie in placement.ties for tensor in tie}
-    alone = [frozenset({point}) for point in placement.points if point not in tied]
-    return [*placement.ties, *alone]
 
 
 def _all_float(graph: Graph, group: frozenset[TensorId], floats: tuple[str, ...]) -> bool:

@@ -65,10 +65,14 @@ class Balance:
 
 
 def balance(
-    tensors: Sequence[GridTensors], layers: Sequence[Columns], fixed: NDArray[np.bool_]
+    tensors: Sequence[GridTensors],
+    layers: Sequence[Columns],
+    fixed: NDArray[np.bool_],
+    floors: Floats | None = None,
 ) -> Balance:
     """The scales of least expected loss, by Adam on their logarithms; none that is worse.
 
+    floors: (numbers,), the least scale of each, at most 1; none without.
     Noise of step^2 / 12 in each value: the sum over grids of range^2 / 255^2 / 24 * the sum of
     curvature * s^2, and over rows of max(largest * s)^2 / levels^2 / 24 * the sum of
     curvature / s^2.
@@ -80,6 +84,7 @@ def balance(
     if not (loss.tensors or loss.layers):
         return Balance(np.ones(len(fixed)), 0.0, 0.0)
     free = torch.from_numpy(~fixed)
+    least = np.full(len(fixed), -np.inf) if floors is None else np.log(floors)
     logs = torch.zeros(len(fixed), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([logs], lr=_RATE)
     before = best = float("inf")
@@ -89,14 +94,15 @@ def balance(
             group["lr"] = _RATE * (1 - step / (_STEPS + 1))
         optimizer.zero_grad()
         with torch.enable_grad():
-            value: torch.Tensor = loss(torch.where(free, logs, 0.0).exp())
+            held = torch.maximum(logs, torch.from_numpy(least))
+            value: torch.Tensor = loss(torch.where(free, held, 0.0).exp())
             torch.autograd.backward(value)
         found = float(value.detach())
         before = found if step == 0 else before
         if found < best:
             best, kept = found, logs.detach().numpy().copy()
         optimizer.step()
-    return Balance(np.where(fixed, 1.0, np.exp(kept)), before, best)
+    return Balance(np.where(fixed, 1.0, np.exp(np.maximum(kept, least))), before, best)
 
 
 class _Loss:

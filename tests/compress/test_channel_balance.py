@@ -39,6 +39,12 @@ def test_fixed_channels_keep_their_scale() -> None:
     assert found.after <= found.before
 
 
+def test_a_scale_keeps_above_its_floor() -> None:
+    found = balance([tensor(1.0, 20.0)], [], FREE, np.array([0.5, 0.1]))
+    assert found.scales[0] >= 0.5
+    assert found.after < found.before
+
+
 def test_where_nothing_can_be_scaled_nothing_is() -> None:
     found = balance([tensor(1.0, 20.0)], [], ~FREE)
     assert (found.scales == 1).all()

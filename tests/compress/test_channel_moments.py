@@ -11,16 +11,17 @@ from compress.divergence import divergences
 from compress.stages.fold_batchnorm import FoldBatchNorm
 from tests.digits import Trained, digits
 
+Measured = tuple[Candidate, NetMoments]
 PICTURES = digits()["validation"].images[:128]
 
 
 @pytest.fixture
-def moments(trained_residual: Trained) -> tuple[Candidate, NetMoments]:
+def moments(trained_residual: Trained) -> Measured:
     candidate = FoldBatchNorm()(trained_residual.candidate, trained_residual.task).candidate
     return candidate, net_moments(candidate.network.graph, [PICTURES[:80], PICTURES[80:]], seed=0)
 
 
-def test_ranges_are_those_of_the_activations(moments: tuple[Candidate, NetMoments]) -> None:
+def test_ranges_are_those_of_the_activations(moments: Measured) -> None:
     candidate, found = moments
     for tensor, value in candidate.network.activations(PICTURES).items():
         flat = np.moveaxis(value, 1, 0).reshape(value.shape[1], -1)
@@ -30,7 +31,7 @@ def test_ranges_are_those_of_the_activations(moments: tuple[Candidate, NetMoment
 
 
 def test_noise_in_weights_costs_what_the_curvature_says(
-    moments: tuple[Candidate, NetMoments],
+    moments: Measured,
 ) -> None:
     candidate, found = moments
     reference = candidate.network.predict(PICTURES)
@@ -47,7 +48,7 @@ def test_noise_in_weights_costs_what_the_curvature_says(
         assert float(np.mean(seen)) == pytest.approx(expected, rel=0.35)
 
 
-def test_the_same_seed_gives_the_same(moments: tuple[Candidate, NetMoments]) -> None:
+def test_the_same_seed_gives_the_same(moments: Measured) -> None:
     candidate, found = moments
     again = net_moments(candidate.network.graph, [PICTURES[:80], PICTURES[80:]], seed=0)
     for name, curvature in found.weights.items():

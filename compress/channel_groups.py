@@ -1,0 +1,225 @@
+"""Which channels of a net must be scaled together for its outputs to stay the same.
+
+A channel that one layer writes may be divided by s > 0 where each layer that reads it multiplies
+by s, if all between is positively homogeneous: f(s x) = s f(x) (M. Nagel et al., arXiv:1906.04721,
+section 4.1). Channels are followed through adds, concatenations and shuffles, too: the program
+runs on numbers that name them, so that whatever moves channels moves these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx
+
+from compress.graph import Graph, TensorId
+from compress.graph_runner import GraphRunner
+
+Numbers = NDArray[np.int64]
+
+_CHANNELWISE = frozenset(
+    {"relu", "leaky_relu", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d"}
+)
+_MOVES = frozenset(
+    {"cat", "chunk", "split", "split_with_sizes", "slice", "select", "flatten", "reshape", "view"}
+    | {"transpose", "permute", "squeeze", "unsqueeze", "getitem"}
+)
+CLIPS = frozenset({"relu6", "hardtanh"})
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelGroups:
+    """The group of each channel, numbered from 0, and what stands against scaling it.
+
+    writes, reads: by weight name the group of each output and of each input channel (features of
+    a linear layer). tensors: of each (N, C, ...) tensor whose channels are whole groups.
+    fixed: the reason, where a group cannot be scaled. ceilings: a group's least clip from above
+    (ReLU6: 6); infinite where none.
+    """
+
+    writes: Mapping[str, Numbers]
+    reads: Mapping[str, Numbers]
+    tensors: Mapping[TensorId, Numbers]
+    fixed: Mapping[int, str]
+    ceilings: NDArray[np.float64]
+
+
+def channel_groups(graph: Graph) -> ChannelGroups:
+    """The groups of a net; where an operator cannot be followed, all are fixed for that reason."""
+    follower = _Follower(graph)
+    follower.follow()
+    return follower.groups()
+
+
+class _Follower:
+    """Runs the program on labels: float64 tensors whose values number channels.
+
+    `parents` is a union-find forest over labels, `fixed` and `ceilings` are by any of a group's
+    labels until the end.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._parents: list[int] = []
+        self._fixed: list[tuple[int, str]] = []
+        self._ceilings: list[tuple[int, float]] = []
+        self._writes: dict[str, Numbers] = {}
+        self._reads: dict[str, Numbers] = {}
+        self._tensors: dict[TensorId, Numbers] = {}
+
+    def follow(self) -> None:
+        shape = self._graph.nodes[0].shape
+        runner = GraphRunner(self._graph, self._visit, self._compute)
+        with torch.inference_mode():
+            runner.run(torch.zeros(1, *shape[1:], dtype=torch.float64))
+        for output in self._graph.outputs:
+            for label in self._tensors.get(output, ()):
+                self._fixed.append((int(label), "its outputs are the net's"))
+
+    def _visit(self, tensor: TensorId, value: torch.Tensor) -> torch.Tensor:
+        if tensor.operator == "input":
+            value = self._new(tuple(value.shape), "it reads the net's input")
+        labels = _by_channel(value)
+        if labels is not None:
+            self._tensors[tensor] = labels
+        elif tensor in self._graph.outputs:
+            self._fix(value, "its outputs are the net's")
+        return value
+
+    def _compute(
+        self, tensor: TensorId, node: fx.Node, args: tuple[Any, ...]
+    ) -> torch.Tensor | None:
+        del node
+        known = self._graph.by_id.get(tensor)
+        operator = tensor.operator
+        given = _tensors_in(args)
+        if known is None or operator in _MOVES:
+            return None
+        if "weight" in known.parameters and operator in ("conv2d", "linear"):
+            return self._layer(known.parameters["weight"], args[0], known.shape)
+        labels = _by_channel(given[0]) if given else None
+        follows = operator in _CHANNELWISE or _only_spatial(operator, args)
+        if operator in CLIPS and labels is not None:
+            follows = self._clip(labels, _bounds(operator, args))
+        if operator == "add" and _alike(given, known.shape, args):
+            self._join(given[0], given[1])
+            return given[0]
+        if follows and labels is not None:
+            return _spread(labels, known.shape)
+        reason = f"{operator} lies between, which does not scale with its input"
+        for one in given:
+            self._fix(one, reason)
+        return self._new(known.shape, reason)
+
+    def _layer(self, weight: str, value: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        labels = _by_channel(value)
+        fresh = np.arange(len(self._parents), len(self._parents) + shape[1])
+        self._parents += fresh.tolist()
+        if labels is None or weight in self._writes:
+            reason = "it is used more than once" if labels is not None else "it reads no channels"
+            self._fix(value, reason)
+            self._fixed += [(int(n), reason) for n in (*fresh, *self._writes.get(weight, ()))]
+        if labels is not None:
+            if weight in self._reads:
+                self._fixed += [(int(n), "it is used more than once") for n in self._reads[weight]]
+            self._reads[weight] = labels
+        self._writes[weight] = fresh
+        if len(shape) not in (2, 4):
+            self._fixed += [(int(n), "its channels are not the second axis") for n in fresh]
+        return _spread(fresh, shape)
+
+    def _clip(self, labels: Numbers, bounds: tuple[float, float]) -> bool:
+        low, high = bounds
+        if low == 0 and high > 0:
+            self._ceilings += [(int(n), high) for n in labels]
+        return low == 0 and high > 0
+
+    def _new(self, shape: tuple[int, ...], reason: str) -> torch.Tensor:
+        """One label for a whole tensor, which is fixed."""
+        label = len(self._parents)
+        self._parents.append(label)
+        self._fixed.append((label, reason))
+        return torch.full(shape, float(label), dtype=torch.float64)
+
+    def _fix(self, value: torch.Tensor, reason: str) -> None:
+        self._fixed += [(int(n), reason) for n in value.unique()]
+
+    def _join(self, one: torch.Tensor, other: torch.Tensor) -> None:
+        for pair in torch.stack((one.flatten(), other.flatten())).unique(dim=1).T.tolist():
+            low, high = sorted(self._root(int(n)) for n in pair)
+            self._parents[high] = low
+
+    def _root(self, label: int) -> int:
+        while self._parents[label] != label:
+            self._parents[label] = self._parents[self._parents[label]]
+            label = self._parents[label]
+        return label
+
+    def groups(self) -> ChannelGroups:
+        roots = np.array([self._root(n) for n in range(len(self._parents))], np.int64)
+        _, numbers = np.unique(roots, return_inverse=True)
+        ceilings = np.full(int(numbers.max(initial=-1)) + 1, np.inf)
+        for label, high in self._ceilings:
+            ceilings[numbers[label]] = min(ceilings[numbers[label]], high)
+        fixed: dict[int, str] = {}
+        for label, reason in self._fixed:
+            fixed.setdefault(int(numbers[label]), reason)
+        writes = {name: numbers[labels] for name, labels in self._writes.items()}
+        reads = {name: numbers[labels] for name, labels in self._reads.items()}
+        tensors = {tensor: numbers[labels] for tensor, labels in self._tensors.items()}
+        return ChannelGroups(writes, reads, tensors, fixed, ceilings)
+
+
+def _by_channel(value: torch.Tensor) -> Numbers | None:
+    """(C,) labels of a (1, C) or (1, C, H, W) tensor; None where a channel holds several."""
+    if value.dim() not in (2, 4) or not value.numel():
+        return None
+    flat = value[0].reshape(value.shape[1], -1)
+    whole = bool((flat == flat[:, :1]).all())
+    return flat[:, 0].to(torch.int64).numpy() if whole else None
+
+
+def _spread(labels: Numbers, shape: tuple[int, ...]) -> torch.Tensor:
+    """A tensor of `shape` whose channels (axis 1) hold these labels."""
+    column = torch.from_numpy(labels.astype(np.float64))
+    return column.reshape(1, -1, *[1] * (len(shape) - 2)).expand(1, *shape[1:]).contiguous()
+
+
+def _tensors_in(args: tuple[Any, ...]) -> list[torch.Tensor]:
+    """The label tensors among an operator's arguments; its parameters are float32."""
+    found: list[torch.Tensor] = []
+    for one in args:
+        if isinstance(one, torch.Tensor) and one.dtype == torch.float64:
+            found.append(one)
+        elif isinstance(one, (list, tuple)):
+            found += _tensors_in(tuple(cast("tuple[Any, ...]", one)))
+    return found
+
+
+def _only_spatial(operator: str, args: tuple[Any, ...]) -> bool:
+    """True for a mean over height and width, and for zeros (or copies) padded around them."""
+    if operator == "mean":
+        value, *rest = args
+        axes = rest[0] if rest else None
+        return value.dim() == 4 and axes is not None and {a % 4 for a in axes} == {2, 3}
+    if operator == "pad":
+        _, sides, *rest = args
+        filled = rest[1] if len(rest) > 1 else 0
+        return len(sides) <= 4 and not filled
+    return False
+
+
+def _alike(given: list[torch.Tensor], shape: tuple[int, ...], args: tuple[Any, ...]) -> bool:
+    """True for a sum of two tensors of one shape."""
+    return len(given) == 2 and all(one.shape[1:] == shape[1:] for one in given) and len(args) == 2
+
+
+def _bounds(operator: str, args: tuple[Any, ...]) -> tuple[float, float]:
+    if operator == "relu6":
+        return 0.0, 6.0
+    return (float(args[1]), float(args[2])) if len(args) > 2 else (-1.0, 1.0)

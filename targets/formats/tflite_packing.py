@@ -24,11 +24,11 @@ from targets.formats.tflite_sparse import SparseTensor, smallest
 
 Array = NDArray[Any]
 # What stands beside the arrays in the flatbuffer, measured: an operator with the tensor it makes,
-# the description of a grid and of its channels (a float32 scale, an int64 zero point), of a sparse
-# tensor and of its levels.
-_STEP_BYTES = 108
-_GRID_BYTES, CHANNEL_BYTES = 28, 12
-_SPARSITY_BYTES, _LEVEL_BYTES = 85, 14
+# the description of a grid and of its channels (a float32 scale; the zero points, all 0, stand once
+# in the file for all weights of as many channels), of a sparse tensor and of its levels.
+_STEP_BYTES = 80
+_GRID_BYTES, CHANNEL_BYTES = 20, 4
+_SPARSITY_BYTES, _LEVEL_BYTES = 53, 14
 
 
 @dataclass(frozen=True, eq=False)

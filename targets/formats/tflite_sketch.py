@@ -184,14 +184,28 @@ def _signature(
 
 
 def _packed(model: Any) -> bytes:
-    """The model as bytes, byte vectors (buffers) on 16-byte addresses."""
+    """The model as bytes, byte vectors (buffers) on 16-byte addresses.
+
+    Equal vectors of larger elements stand in the file once, and all who have them point there, as
+    a flatbuffer's may: the zero points of weights and biases, 8 bytes for each channel and all
+    zero, were 7 % of MobileNetV2's file.
+    """
     import flatbuffers  # comes with ai_edge_litert's schema
 
-    class Aligned(flatbuffers.Builder):
+    class Compact(flatbuffers.Builder):
         def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803
             wanted = _ALIGNMENT if elemSize == 1 else max(alignment, _INDICES)
             return int(super().StartVector(elemSize, numElems, wanted))
 
-    builder = Aligned(1 << 20)
+        def CreateNumpyVector(self, x: NDArray[Any]) -> int:  # noqa: N802
+            if x.itemsize == 1:
+                return int(super().CreateNumpyVector(x))
+            key = (x.dtype.str, x.tobytes())
+            if key not in written:
+                written[key] = int(super().CreateNumpyVector(x))
+            return written[key]
+
+    written: dict[tuple[str, bytes], int] = {}
+    builder = Compact(1 << 20)
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())

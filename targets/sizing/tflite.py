@@ -26,13 +26,14 @@ _BITS = {
 def stored_in_tflite(source: Source) -> Iterator[StoredWeights]:
     """Every weight; a buffer that several tensors share counts once."""
     seen: set[int] = set()
+    vectors: set[int] = set()
     for index, tensor in enumerate(source.tensors):
         kind = names_of("TensorType")[tensor.type]
-        tables = grid_bytes(tensor)
+        tables = _grid_bytes(tensor, vectors)
         data = source.model.buffers[tensor.buffer].data
         elements = math.prod(source.shape(index))
         # Shapes and axes are int32 too, but on no grid.
-        bits = 32 if kind == "INT32" and tables else _BITS.get(kind, 0)
+        bits = 32 if kind == "INT32" and _on_grid(tensor) else _BITS.get(kind, 0)
         if data is None or not bits or elements < 2:
             yield StoredWeights(0, 0, 0, 0, tables)
             continue
@@ -53,14 +54,24 @@ def metadata_bytes(source: Source) -> int:
     return size
 
 
-def grid_bytes(tensor: Any) -> int:
-    """Scales (4 bytes), zero points (8), and ranges where they were left in."""
+def _grid_bytes(tensor: Any, seen: set[int]) -> int:
+    """Scales (4 bytes), zero points (8), and ranges where they were left in.
+
+    Each vector of the file counts once: tensors may share one. `seen`: where those counted stand.
+    """
     grid = tensor.quantization
-    if grid is None:
-        return 0
-    floats = (grid.scale, grid.min, grid.max)
-    size = 4 * sum(len(values) for values in floats if values is not None)
-    return size + (0 if grid.zeroPoint is None else 8 * len(grid.zeroPoint))
+    size = 0
+    for values in () if grid is None else (grid.scale, grid.zeroPoint, grid.min, grid.max):
+        if values is not None and len(values):
+            place = int(values.__array_interface__["data"][0])  # a view of the file's bytes
+            size += 0 if place in seen else int(values.nbytes)
+            seen.add(place)
+    return size
+
+
+def _on_grid(tensor: Any) -> bool:
+    grid = tensor.quantization
+    return grid is not None and grid.scale is not None and len(grid.scale) > 0
 
 
 def position_bytes(tensor: Any) -> int:

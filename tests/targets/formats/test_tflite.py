@@ -426,3 +426,20 @@ def test_two_processes_write_the_same_bytes(int8_file: Int8File, tmp_path: Path)
     assert other.communicate(timeout=240) == (f"{here.sha256}\n", "")
     assert other.returncode == 0
     assert here.path.read_bytes() == (tmp_path / "b.tflite").read_bytes()
+
+
+def test_equal_vectors_stand_in_the_file_once(int8: Int8) -> None:
+    """The zero points of weights and biases, all zero: one vector for each number of channels."""
+    _, artifact = int8
+    source = Source(artifact.path.read_bytes())
+    places: dict[int, set[int]] = {}
+    tensors = 0
+    for tensor in source.tensors:
+        grid = tensor.quantization
+        if grid is not None and grid.zeroPoint is not None and len(grid.zeroPoint) > 1:
+            assert not grid.zeroPoint.any()
+            place = grid.zeroPoint.__array_interface__["data"][0]
+            places.setdefault(len(grid.zeroPoint), set()).add(place)
+            tensors += 1
+    assert tensors > len(places) > 0
+    assert all(len(found) == 1 for found in places.values())

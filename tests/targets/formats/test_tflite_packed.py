@@ -30,6 +30,7 @@ from targets.formats.tflite_packed import TFLitePackedExporter
 from targets.formats.tflite_packing import Form, as_half, smallest_of
 from targets.formats.tflite_schema import Source, names_of, tflite_metadata
 from targets.formats.tflite_sketch import Quantization, Sketch
+from targets.formats.tflite_sparse import smallest
 from targets.formats.tflite_unpacking import add_unpacking
 from targets.inspection import inspect_file
 from targets.runtimes.litert import LiteRtRuntime
@@ -268,10 +269,18 @@ def file_bytes(form: Form) -> float:
     def of(count: int) -> int:
         sketch = Sketch()
         start = sketch.tensor("x", (1,), "FLOAT32")
-        made = [add_unpacking(sketch, f"features.{i:02}.weight", form) for i in range(count)]
+        several = [another(form, i) for i in range(count)]
+        made = [add_unpacking(sketch, f"features.{i:02}.weight", f) for i, f in enumerate(several)]
         return len(sketch.finish({"x": start}, {f"y{i:02}": m for i, m in enumerate(made)}, "{}"))
 
     return (of(12) - of(4)) / 8
+
+
+def another(form: Form, number: int) -> Form:
+    """A form as large with other numbers: equal arrays would stand in the file once."""
+    values = np.roll(form.values, (number, number), axis=(0, -1))
+    grid = form.grid and replace(form.grid, scale=form.grid.scale + number)
+    return Form(values, grid, None if form.sparse is None else smallest(values))
 
 
 def test_a_grid_that_gives_other_floats_is_not_taken(tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from compress.candidate import Candidate
-from compress.graph import Graph, TensorId
+from compress.graph import Graph, TensorId, TensorNode
 from compress.placement import ACTIVATIONS, SAME_GRID
-from compress.simulate import integer_weight, simulate
+from compress.simulate import integer_weight, on_grid, simulate
 
 FloatArray = NDArray[np.float32]
 # One operator of a float file: another order of summation, nothing else.
@@ -33,11 +34,15 @@ FLOAT_TOLERANCE = 1e-4
 #   half of those part where a kernel rounds away from zero: LEVEL.
 # Of few elements chance takes more: three standard errors. On another grid than asked for nearly
 # all elements part.
+# Where weights have few levels, or most elements are 0, these shares mean little: then each
+# element that parts is looked at by itself (`_explained`).
 STEP_TOLERANCE = 1.01
 SHIFTED = 0.01
 LEVEL = 0.3
 _LEVELLING = frozenset({"add", "mean", "avg_pool2d", "adaptive_avg_pool2d"})
 _OFF = 0.01
+# In steps: five roundings of float32 numbers of at most 256.
+_TIE = 1e-4
 _MOVES = SAME_GRID - {"avg_pool2d"}
 
 
@@ -47,7 +52,8 @@ class Local:
 
     error: largest difference, in steps of the tensor's grid (`in_steps`) or as a fraction of its
     largest magnitude. off: fraction that differs at all, of the elements that are not 0 in both;
-    allowed: that fraction's limit. name '' where the file has nothing of that size.
+    allowed: that fraction's limit. explained: each element that differs lies where two right
+    kernels may part. name '' where the file has nothing of that size.
     """
 
     tensor: TensorId
@@ -56,12 +62,14 @@ class Local:
     off: float
     in_steps: bool
     allowed: float = 0.0
+    explained: bool = False
 
     @property
     def right(self) -> bool:
         """True where the file's tensor is the candidate's."""
         if self.in_steps:
-            return self.error <= STEP_TOLERANCE and self.off <= self.allowed
+            few = self.off <= self.allowed or self.explained
+            return self.error <= STEP_TOLERANCE and few
         return self.error <= FLOAT_TOLERANCE
 
     def __str__(self) -> str:
@@ -85,13 +93,43 @@ def local_errors(
     """Each of the candidate's tensors against the file's `tensors` for the same `pictures`."""
     found: dict[TensorId, Local] = {}
 
-    def visit(tensor: TensorId, value: FloatArray) -> FloatArray | None:
-        local, twin = _nearest(candidate, tensor, value, tensors)
+    def see(tensor: TensorId, exact: torch.Tensor) -> torch.Tensor:
+        grid = candidate.activations.get(tensor)
+        value = exact if grid is None else on_grid(exact, grid)
+        mine = value.float().numpy().copy()
+        local, twin = _nearest(candidate, tensor, mine, tensors)
+        if local.in_steps and not local.right:
+            assert grid is not None
+            steps = exact.double().numpy() / float(np.float32(grid.scale))
+            parted = np.abs(twin - mine) > _OFF * float(np.float32(grid.scale))
+            explained = _explained(candidate, tensor, steps, parted)
+            local = replace(local, explained=explained)
         found[tensor] = local
-        return twin if local.right else None
+        return exact.new_tensor(twin) if local.right else value
 
-    simulate(candidate).walk(pictures, visit)
+    simulate(candidate).run(torch.from_numpy(pictures), see)
     return found
+
+
+def _explained(
+    candidate: Candidate, tensor: TensorId, steps: NDArray[np.float64], parted: NDArray[np.bool_]
+) -> bool:
+    """True where each element that parted lies as near to the middle of two steps as it may.
+
+    `steps`: what the layer computes before it is rounded, in steps of its grid. A fixed-point
+    multiplier m = f 2^-s, f in [0.5, 1), rounds twice (Jacob et al., arXiv:1712.05877, section
+    2.2): first to a 2^s-th of a step, which may move the element by half of that, and at the
+    middle where it arrives the second rounding goes away from zero.
+    """
+    node = _computing(candidate, tensor)
+    multiplier = _multiplier(candidate, node, tensor)
+    if multiplier is None:
+        return False
+    shift = -np.frexp(multiplier)[1]
+    reach = np.where(shift > 0, np.exp2(-shift - 1.0), 0.0) + _TIE
+    reach = reach.reshape(-1, *(1,) * (steps.ndim - 2))
+    to_middle = np.abs(steps - np.floor(steps) - 0.5)
+    return bool(np.all((to_middle <= reach)[parted]))
 
 
 def first_parting(candidate: Candidate, locals_: Mapping[TensorId, Local]) -> Local | None:
@@ -161,20 +199,37 @@ def _nearest(
 
 def _share(candidate: Candidate, tensor: TensorId) -> float:
     """The fraction of a right tensor's elements that may round the other way."""
-    graph = candidate.network.graph
-    node = graph.by_id[tensor]
-    # An activation function that fuses into the operator before it rounds what that computes.
-    if node.id.operator in ACTIVATIONS and node.inputs[0] not in candidate.activations:
-        node = graph.by_id[node.inputs[0]]
+    node = _computing(candidate, tensor)
     if node.id.operator in _LEVELLING:
         return LEVEL
+    multiplier = _multiplier(candidate, node, tensor)
+    if multiplier is None:
+        return SHIFTED
+    return min(LEVEL, max(SHIFTED, 2 * float(np.mean(multiplier))))
+
+
+def _computing(candidate: Candidate, tensor: TensorId) -> TensorNode:
+    """The operator that computes `tensor`'s values.
+
+    An activation function that fuses into the operator before it rounds what that computes.
+    """
+    graph = candidate.network.graph
+    node = graph.by_id[tensor]
+    if node.id.operator in ACTIVATIONS and node.inputs[0] not in candidate.activations:
+        return graph.by_id[node.inputs[0]]
+    return node
+
+
+def _multiplier(
+    candidate: Candidate, node: TensorNode, tensor: TensorId
+) -> NDArray[np.float64] | None:
+    """s_x s_w / s_y of a layer on integers, for each channel or one in all; else None."""
     weight = integer_weight(candidate, node) if "weight" in node.parameters else None
     source = candidate.activations.get(node.inputs[0]) if weight is not None else None
     if weight is None or source is None:
-        return SHIFTED
-    scales = np.abs(weight.scale.astype(np.float64)) * source.scale
-    multiplier = float(np.mean(scales)) / candidate.activations[tensor].scale
-    return min(LEVEL, max(SHIFTED, 2 * multiplier))
+        return None
+    scales = np.abs(weight.scale.astype(np.float64)) * float(np.float32(source.scale))
+    return scales.reshape(-1) / float(np.float32(candidate.activations[tensor].scale))
 
 
 def layouts(values: FloatArray, shape: Sequence[int]) -> Iterator[FloatArray]:

@@ -20,7 +20,7 @@ FORMATS = ("onnx", "onnx-packed", "tflite", "tflite-packed", "dc")
 class Plan(NamedTuple):
     """rounds: in how many steps, one an epoch, the sparsity is reached; rate: of learning.
 
-    price: nats of divergence a picture that one bit may save. int8: the forms of the int8 net.
+    price: nats of divergence a picture that one bit may save.
     """
 
     sparsity: float
@@ -28,7 +28,6 @@ class Plan(NamedTuple):
     rounds: int
     rate: float
     price: float
-    int8: tuple[str, ...] = ("onnx", "onnx-packed", "tflite", "dc")
 
 
 def deliver_smallest(job: Job, dense: Candidate, task: Task, plan: Plan) -> None:
@@ -44,4 +43,4 @@ def deliver_smallest(job: Job, dense: Candidate, task: Task, plan: Plan) -> None
     int8 = job.compress(shared, [QuantizeInt8()], task)
     job.deliver("fp32", folded, ("onnx", "tflite"), task)
     job.deliver("shared", shared, ("dc", "onnx-packed", "tflite-packed"), task)
-    job.deliver("int8", int8, plan.int8, task)
+    job.deliver("int8", int8, ("onnx", "onnx-packed", "tflite", "dc"), task)

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from compress.errors import EdgepressError
 from recipes.shrinking.options import add_shrink
-from recipes.toolbox.file_options import add_check, add_classify
+from recipes.toolbox.file_options import add_check, add_classify, add_compare
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -90,6 +90,7 @@ def _parser() -> _Parser:
     inspect.add_argument("--json", action="store_true", help="print JSON")
     add_classify(commands, _positive)
     add_check(commands, _positive)
+    add_compare(commands, _positive)
     report = commands.add_parser("report", help="render report.json of a folder again")
     report.add_argument("folder", type=Path, metavar="DIR", help="a folder with report.json")
     table = commands.add_parser("table", help="one Markdown table of several reports")

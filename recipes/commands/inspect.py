@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from recipes.toolbox.columns import columns
 from recipes.toolbox.inside import Inside, look_inside
 from targets.account_words import ACCOUNT_NOTE, account_rows, account_summary
 from targets.audit.words import LAYER_COLUMNS, audit_lines, layer_rows
@@ -154,13 +155,5 @@ def _bits(count: float | None) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Columns of equal width: names to the left, numbers to the right."""
-    lines = [head, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    lefts = {i for i, name in enumerate(head) if name in _LEFT}
-    for line in lines:
-        cells = (
-            cell.ljust(w) if i in lefts else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        yield "  ".join(cells).rstrip()
+    """Names to the left, numbers to the right."""
+    return columns(head, rows, _LEFT)

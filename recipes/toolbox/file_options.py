@@ -1,4 +1,4 @@
-"""The options of the commands that run a model file on pictures: classify and check."""
+"""The options of the commands that run a model file on pictures: classify, check, compare."""
 
 from __future__ import annotations
 
@@ -53,6 +53,26 @@ def add_check(commands: Any, positive: Whole) -> None:
     check.add_argument("--threads", type=positive, default=1, help="for latency (default 1)")
     _add_reading(check)
     check.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_compare(commands: Any, positive: Whole) -> None:
+    """As `add_classify`."""
+    compare = commands.add_parser(
+        "compare", help="what two files of one net differ by, and where they part"
+    )
+    for name in ("first", "second"):
+        compare.add_argument(name, type=Path, metavar="FILE", help=".onnx, .tflite or .dc")
+    compare.add_argument("--layers", action="store_true", help="tensor by tensor, and the grids")
+    compare.add_argument(
+        "--data", type=Path, metavar="PICTURES", help="a folder, .csv or .npz; else drawn at random"
+    )
+    compare.add_argument("--most", type=positive, default=256, help="pictures (default 256)")
+    compare.add_argument(
+        "--preprocess",
+        metavar="NAME",
+        help="for files of other makers: imagenet, caffe, inception, unit, or a .json file",
+    )
+    compare.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:

@@ -84,16 +84,21 @@ def open_file(
     Raises an EdgepressError, one line, for what is missing, damaged, no classifier, or does not
     say enough.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        runnable = as_runnable(path, Path(folder))
-        said = _metadata(runnable, path)
-        session: Session = _RUNTIMES[runnable.suffix].load(runnable, threads)
-    feed = _feed(path, session)
+    session, feed, said = open_session(path, threads)
     count = _count_classes(path, session, feed)
     chosen = said.preprocess if said is not None else _given(path, preprocess, feed)
     check_channels(str(path), chosen, feed.channels)
     classes = _classes(path, said, labels, count)
     return ModelFile(path, session, feed, chosen, classes, told=said is not None)
+
+
+def open_session(path: Path, threads: int = 1) -> tuple[Session, Feed, ArtifactMetadata | None]:
+    """A file that takes pictures, loaded: how it is fed, and what it says of its net."""
+    with tempfile.TemporaryDirectory() as folder:
+        runnable = as_runnable(path, Path(folder))
+        said = _metadata(runnable, path)
+        session: Session = _RUNTIMES[runnable.suffix].load(runnable, threads)
+    return session, _feed(path, session), said
 
 
 def need_loadable(path: Path) -> None:

@@ -13,7 +13,10 @@ from compress.task import Task
 def check_inner(asker: str, field: str, stages: object) -> tuple[Stage, ...]:
     """`stages`, one or a non-empty tuple, as a tuple; RangeError unless all change values only."""
     found: tuple[object, ...] = stages if isinstance(stages, tuple) else (stages,)  # type: ignore[reportUnknownVariableType]
-    fits = [callable(one) and getattr(one, "changes", None) == "values" for one in found]
+    fits = [
+        callable(one) and not isinstance(one, type) and getattr(one, "changes", None) == "values"
+        for one in found
+    ]
     if not fits or not all(fits):
         raise RangeError(
             f"{asker}({field}={stages!r}): a stage that changes values is needed, or a tuple of "

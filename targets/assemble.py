@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.errors import EdgepressError, ReportError
 from targets import runner
+from targets.int8_scan import int8_scan
 from targets.report import (
     Layer,
     LayerCurve,
@@ -79,6 +80,7 @@ def build_report(
         scored_on=about.scored_on,
         notes=about.notes,
         sensitivity=_scan(about.sensitivity),
+        int8_scan=int8_scan(about.int8_scan),
         accounts=tuple(file.account for file in found if file.account),
         sizes_by_cause=tuple(
             file.sizes.against(compared.bytes) for file in found if file.sizes is not None

@@ -10,8 +10,11 @@ from targets.account_page import account_parts
 from targets.account_words import ACCOUNT_COLUMNS, ACCOUNT_NOTE
 from targets.advice import advise
 from targets.file_words import Cell, file_cells, file_columns, file_notes
+from targets.int8_scan import Int8Scan
 from targets.int8_table import COLUMNS as INT8_COLUMNS
 from targets.int8_table import int8_rows
+from targets.int8_words import COLUMNS, WAY_COLUMNS, int8_note, layer_cells, way_rows
+from targets.int8_words import TITLE as INT8
 from targets.packed_table import COLUMNS as PACKED_COLUMNS
 from targets.packed_table import packed_rows
 from targets.report import Report, Row, SensitivityScan
@@ -63,6 +66,7 @@ def document(report: Report) -> str:
         *_sizes(report),
         *_causes(report),
         *_sensitivity(report.sensitivity),
+        *_int8(report.int8_scan),
         *_layers(report),
         *_accounts(report),
         *_steps(report),
@@ -238,6 +242,14 @@ def _sensitivity(scan: SensitivityScan | None) -> list[str]:
         return []
     columns, rows = scan_rows(scan)
     return ["## Sensitivity", escape(sensitivity_note(scan)), _table(columns, rows)]
+
+
+def _int8(scan: Int8Scan | None) -> list[str]:
+    if scan is None:
+        return []
+    parts = [f"## {INT8}", escape(int8_note(scan))]
+    parts.append(_table(COLUMNS, [layer_cells(row) for row in scan.layers]))
+    return [*parts, _table(WAY_COLUMNS, way_rows(scan))] if scan.ways else parts
 
 
 def _accounts(report: Report) -> list[str]:

@@ -6,6 +6,7 @@ from targets.account_page import account_tables
 from targets.advice import Advice, advise
 from targets.charts import scatter, waterfall
 from targets.html import html_page
+from targets.int8_page import int8_section
 from targets.latency_chart import latencies
 from targets.loss import fidelity_of
 from targets.page_tables import (
@@ -35,6 +36,7 @@ def page(report: Report) -> str:
         _charts(report, ship),
         causes_section(report.sizes_by_cause, report.rows, ship),
         _sensitivity(report),
+        int8_section(report.int8_scan),
         layers_table(report.layers),
         account_tables(report.accounts),
         steps_table(report.steps),

@@ -19,6 +19,7 @@ from compress.atomic import write_text
 from compress.errors import ReportError
 from targets.account import FileAccount
 from targets.device import Provenance
+from targets.int8_scan import Int8Scan
 from targets.schema import decode, read_json
 from targets.sizing.account import SizeAccount
 
@@ -255,9 +256,10 @@ class Report:
     before the figures.
     `smoke`: a tiny run, made to see that everything works; its figures mean nothing.
     sensitivity: each layer pruned alone, where the recipe scanned that; null where it did not.
+    int8_scan: each layer quantized alone, likewise.
     Additions to schema 1: max_drop, sizes, layers, not_measured (what concerns no single row),
-    smoke (false where it is not given), budget_bytes, scored_on, notes, sensitivity, accounts
-    (where the bytes of each container are), sizes_by_cause (where those of every file are).
+    smoke (false where it is not given), budget_bytes, scored_on, notes, sensitivity, int8_scan,
+    accounts (where the bytes of each container are), sizes_by_cause (those of every file).
     """
 
     recipe: str
@@ -276,6 +278,7 @@ class Report:
     scored_on: str = "test images"
     notes: tuple[str, ...] = ()
     sensitivity: SensitivityScan | None = None
+    int8_scan: Int8Scan | None = None
     accounts: tuple[FileAccount, ...] = ()
     sizes_by_cause: tuple[SizeAccount, ...] = ()
 

@@ -12,6 +12,7 @@ from targets.report import Decibels, HeldOut, Latency, Row
 from targets.sizing.downloads import Downloads, downloads
 
 if TYPE_CHECKING:
+    from compress.stages.int8_sensitivity import Int8Sensitivity
     from compress.stages.sensitivity import Sensitivity
     from targets.artifact import Artifact
     from targets.measurement import Measurement
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 class About:
     """What the whole report is about. max_drop: the loss of top-1 (in [0, 1]) that is allowed.
 
-    `smoke`: the run was a tiny one, whose figures mean nothing. The last four are the report's;
-    `sensitivity` is what compress.stages.sensitivity.scan found.
+    `smoke`: the run was a tiny one, whose figures mean nothing. The last five are the report's;
+    `sensitivity` is what compress.stages.sensitivity.scan found, `int8_scan` what scan_int8 did.
     """
 
     recipe: str
@@ -36,6 +37,7 @@ class About:
     scored_on: str = "test images"
     notes: tuple[str, ...] = ()
     sensitivity: Sensitivity | None = None
+    int8_scan: Int8Sensitivity | None = None
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ td { white-space: nowrap; }
 caption { text-align: left; font-weight: 550; padding: .4rem 0; overflow-wrap: anywhere; }
 .accounts thead th { max-width: 6rem; white-space: normal; }
 .files th[scope=row] { min-width: 13rem; }
+.int8 th[scope=row] { min-width: 12rem; }
 .steps th[scope=row] { white-space: nowrap; }
 .files tbody td:nth-child(2) { white-space: normal; }
 td.wrap { white-space: normal; overflow-wrap: anywhere; }

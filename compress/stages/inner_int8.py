@@ -17,11 +17,16 @@ def with_int8(stages: Stages, change: Callable[[QuantizeInt8], QuantizeInt8]) ->
     return tuple(_changed(stage, change) for stage in stages)
 
 
-def has_int8(stages: Stages) -> bool:
-    """True where a QuantizeInt8 is among `stages` or inside one."""
+def int8_in(stages: Stages) -> tuple[QuantizeInt8, ...]:
+    """Every QuantizeInt8 among `stages` or inside one."""
     found: list[QuantizeInt8] = []
-    with_int8(stages, lambda stage: found.append(stage) or stage)
-    return bool(found)
+
+    def note(stage: QuantizeInt8) -> QuantizeInt8:
+        found.append(stage)
+        return stage
+
+    with_int8(stages, note)
+    return tuple(found)
 
 
 def with_float(stages: Stages, layers: tuple[str, ...]) -> Stages:

@@ -13,7 +13,7 @@ from compress.spread import spread
 from compress.stage import Stage
 from compress.stages.inner import check_inner, run_inner
 from compress.stages.int8_losses import LayerLoss, Losses
-from compress.stages.int8_mending import Mending, WayLoss, try_ways
+from compress.stages.int8_mending import KEEP, Mending, WayLoss, try_ways
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.task import Task
 
@@ -41,9 +41,12 @@ class Int8Sensitivity:
     ways: tuple[WayLoss, ...] = ()
 
     def best(self, layer: str) -> Mending | None:
-        """What saves most for `layer`; None where nothing was tried or nothing saves."""
+        """What saves most for `layer`; None where nothing was tried or nothing saves.
+
+        keep_float, which costs time and bytes, only where it saves over twice as much as all else.
+        """
         found = [m for m in self.mendings if m.layer == layer and m.gain > 0]
-        return max(found, key=lambda m: m.gain) if found else None
+        return max(found, key=lambda m: m.gain / (2 if m.way == KEEP else 1), default=None)
 
 
 @dataclass(frozen=True, eq=False)

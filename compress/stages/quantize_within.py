@@ -18,7 +18,7 @@ from compress.encoding import Encoded
 from compress.errors import RangeError, StageOrderError
 from compress.stage import Stage, StageResult
 from compress.stages.inner import check_inner, run_inner
-from compress.stages.inner_int8 import has_int8, with_float
+from compress.stages.inner_int8 import int8_in, with_float
 from compress.stages.int8_losses import LayerLoss
 from compress.stages.int8_sensitivity import sampled, scan_int8
 from compress.stages.quantize_int8 import QuantizeInt8
@@ -61,7 +61,7 @@ class QuantizeWithin:
         for name, limit in given.items():
             if type(limit) not in (int, float) or not 0 <= limit < math.inf:
                 raise RangeError(f"QuantizeWithin({name}={limit!r}): allowed are numbers from 0 up")
-        if not has_int8(check_inner(_ASKER, "quantize", self.quantize)):
+        if not int8_in(check_inner(_ASKER, "quantize", self.quantize)):
             raise RangeError(
                 f"QuantizeWithin(quantize={self.quantize!r}): a QuantizeInt8, or a stage with one "
                 f"in its field quantize, is needed"

@@ -13,6 +13,7 @@ from compress.candidate import Candidate
 from compress.errors import DataError, RecipeError
 from compress.spec import ModelSpec
 from compress.stage import Stage, run, stage_name
+from compress.stages.int8_sensitivity import Int8Sensitivity
 from compress.stages.sensitivity import SPARSITIES, Sensitivity
 from compress.task import Task
 from recipes.datasets import Split
@@ -22,7 +23,7 @@ from recipes.toolbox.folder import Identity, open_folder
 from recipes.toolbox.lock import FolderLock
 from recipes.toolbox.naming import new_stem
 from recipes.toolbox.progress import busy, say
-from recipes.toolbox.scanning import kept_scan
+from recipes.toolbox.scanning import FEW_PICTURES, kept_int8_scan, kept_scan
 from recipes.toolbox.summary import FULL, SMOKE, Sizes, save, summarize
 from targets.rows import About
 
@@ -49,6 +50,7 @@ class Job:
     _given: dict[str, Path | None] = field(default_factory=dict[str, Path | None])
     _net: str | None = None
     _scan: Sensitivity | None = None
+    _int8_scan: Int8Sensitivity | None = None
     _asked: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
@@ -188,6 +190,23 @@ class Job:
             self._scan = kept_scan(candidate, task, sparsities, self.folder / "steps", self.resume)
         return self._scan
 
+    def scan_int8(
+        self,
+        candidate: Candidate,
+        task: Task,
+        quantize: Stage | tuple[Stage, ...],
+        *,
+        pictures: int = 32,
+        mend: int = 6,
+    ) -> Int8Sensitivity:
+        """Quantize each layer alone, try what mends the worst; shown in the report."""
+        with busy() as now:
+            now("scanning what each layer loses in int8")
+            how = (quantize, FEW_PICTURES, 1) if self.smoke else (quantize, pictures, mend)
+            folder = self.folder / "steps"
+            self._int8_scan = kept_int8_scan(candidate, task, how, folder, self.resume)
+        return self._int8_scan
+
     def deliver(self, label: str, candidate: Candidate, formats: Sequence[str], task: Task) -> None:
         """Write NET-`label` in each format, compare the file with `candidate`, and score it.
 
@@ -211,6 +230,7 @@ class Job:
             raise RecipeError(f"recipe {self.recipe} delivered no file; call job.deliver first")
         plan = SMOKE if self.smoke else FULL
         about = replace(about, smoke=self.smoke, sensitivity=self._scan)
+        about = replace(about, int8_scan=self._int8_scan)
         report = summarize(about, self.deliveries, self.sizes, plan, self.untouched)
         sentence = save(report, self.folder)
         self.finished = True

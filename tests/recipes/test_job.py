@@ -15,9 +15,10 @@ from compress.stages.factorize_svd import FactorizeSVD
 from compress.stages.fold_batchnorm import FoldBatchNorm
 from compress.stages.prune_magnitude import PruneMagnitude
 from compress.stages.quantize_int8 import QuantizeInt8
-from compress.task import Task
+from compress.task import Batch, Task
 from recipes.toolbox import job as module
 from recipes.toolbox.job import Job
+from recipes.toolbox.scanning import FEW_PICTURES
 from targets.advice import reference_of
 from targets.report import Report, read_report
 from tests.candidates import fresh
@@ -180,6 +181,33 @@ def test_a_net_is_chosen_among_those_that_the_recipe_knows(tmp_path: Path) -> No
         job.choose_net(("lenet", "resnet"))
     job.give(net="resnet")
     assert job.choose_net(("lenet", "resnet")) == "resnet"
+
+
+def test_an_int8_scan_stands_in_the_report_and_is_not_made_twice(
+    trained_plain: Trained, tmp_path: Path
+) -> None:
+    dense, task = trained_plain.candidate, replace(trained_plain.task, test=None)
+    job = job_in(tmp_path)
+    found = job.scan_int8(dense, task, QuantizeInt8("mse"))
+    assert found.pictures == FEW_PICTURES  # a smoke run
+    job.deliver("fp32", dense, ("onnx",), task)
+    shown = finished(job).int8_scan
+    assert shown is not None
+    assert [row.layer for row in shown.layers] == [row.layer for row in found.layers]
+    assert shown.ways
+
+    def never() -> list[Batch]:
+        raise AssertionError("scanned again")
+
+    resumed = Job("r", tmp_path, smoke=True, resume=True)
+    blind = replace(task, calibration=never)
+    assert resumed.scan_int8(dense, blind, QuantizeInt8("mse")) == found
+    with pytest.raises(AssertionError, match="scanned again"):  # another stage, another scan
+        resumed.scan_int8(dense, blind, QuantizeInt8())
+    kept = next((tmp_path / "steps").glob("int8-scan-*.json"))
+    kept.write_text('{"quantize": ""}')
+    with pytest.raises(CheckpointError, match=r"scan .*'pictures' is missing.*delete it"):
+        resumed.scan_int8(dense, task, QuantizeInt8("mse"))
 
 
 def test_a_scan_stands_in_the_report_and_is_not_made_twice(

@@ -13,6 +13,7 @@ from compress.errors import RangeError, StageOrderError, TaskError
 from compress.stages.correct_bias import CorrectBias
 from compress.stages.fold_batchnorm import FoldBatchNorm
 from compress.stages.int8_losses import places
+from compress.stages.int8_mending import Mending
 from compress.stages.int8_sensitivity import Int8Sensitivity, sampled, scan_int8
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.task import Task
@@ -125,7 +126,11 @@ def test_ways_are_measured_for_the_layers_and_for_the_whole_net(
     assert "QuantizeInt8(observer='minmax')" in names
     assert "QuantizeInt8(observer='mse')" not in names
     assert any(name.startswith("CorrectBias") for name in names)
-    assert [w.int8_kl for w in found.ways] == sorted(w.int8_kl for w in found.ways)
+    assert "AdaRound of these layers" in names
+    assert {"EqualizeRanges('weights')", "EqualizeRanges('activations')"} <= names
+    losses = [w.int8_kl for w in found.ways if w.int8_kl is not None]
+    assert len(losses) == len(found.ways)
+    assert losses == sorted(losses)
     minmax = QuantizeInt8()(folded.candidate, few(folded)).candidate
     way = next(w for w in found.ways if "minmax" in w.way)
     images = judging(folded)
@@ -138,7 +143,22 @@ def test_ways_are_measured_for_the_layers_and_for_the_whole_net(
         assert all(m.before_kl == row.alone_kl for m in own)
         assert [m.after_kl for m in own] == sorted(m.after_kl for m in own)
         best = found.best(layer)
-        assert best is None or best.after_kl == own[0].after_kl < row.alone_kl
+        if own[0].way != "keep_float":
+            assert best is None or best.after_kl == own[0].after_kl < row.alone_kl
+
+
+def test_keep_float_is_named_only_where_it_saves_twice_as_much(found: Int8Sensitivity) -> None:
+    layer = found.layers[0].layer
+
+    def best(*ways: tuple[str, float]) -> str | None:
+        mendings = tuple(Mending(layer, way, 1.0, after) for way, after in ways)
+        named = replace(found, mendings=mendings).best(layer)
+        return None if named is None else named.way
+
+    assert best(("keep_float", 0.1), ("CorrectBias", 0.3)) == "CorrectBias"
+    assert best(("keep_float", 0.1), ("CorrectBias", 0.7)) == "keep_float"
+    assert best(("keep_float", 1.0), ("CorrectBias", 1.2)) is None
+    assert best() is None
 
 
 def test_a_wrapped_stage_is_varied_inside(folded: Trained) -> None:
@@ -191,3 +211,17 @@ def test_what_cannot_be_scanned(folded: Trained) -> None:
         scan_int8(candidate, replace(task, calibration=None))
     with pytest.raises(TaskError, match="gave no batches"):
         scan_int8(candidate, replace(task, calibration=list))
+
+
+def test_a_way_that_cannot_be_tried_says_why(
+    folded: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: CorrectBias, candidate: Candidate, task: Task) -> None:
+        del self, candidate, task
+        raise TaskError("no such luck")
+
+    monkeypatch.setattr(CorrectBias, "__call__", refuse)
+    found = scan_int8(*folded, pictures=PICTURES, mend=1)
+    last = found.ways[-1]
+    assert (last.way, last.int8_kl, last.reason) == ("CorrectBias", None, "no such luck")
+    assert not any(m.way == "CorrectBias" for m in found.mendings)

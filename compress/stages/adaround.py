@@ -48,7 +48,7 @@ class AdaRound:
     """
 
     bits: int | tuple[tuple[str, int], ...] = 8
-    steps: int = 500
+    steps: int = 300
     pictures: int = 256
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()

@@ -30,6 +30,7 @@ _MOVES = frozenset(
     | {"transpose", "permute", "squeeze", "unsqueeze", "getitem"}
 )
 CLIPS = frozenset({"relu6", "hardtanh"})
+_AGAIN = "a layer beside it is used more than once"
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,12 +122,12 @@ class _Follower:
         fresh = np.arange(len(self._parents), len(self._parents) + shape[1])
         self._parents += fresh.tolist()
         if labels is None or weight in self._writes:
-            reason = "it is used more than once" if labels is not None else "it reads no channels"
+            reason = _AGAIN if labels is not None else "a layer beside it reads no channels"
             self._fix(value, reason)
             self._fixed += [(int(n), reason) for n in (*fresh, *self._writes.get(weight, ()))]
         if labels is not None:
             if weight in self._reads:
-                self._fixed += [(int(n), "it is used more than once") for n in self._reads[weight]]
+                self._fixed += [(int(n), _AGAIN) for n in self._reads[weight]]
             self._reads[weight] = labels
         self._writes[weight] = fresh
         if len(shape) not in (2, 4):

@@ -74,9 +74,9 @@ class EqualizeRanges:
         fixed = {**_refused(candidate, groups), **groups.fixed}
         floors, ranges = self._bounds(candidate, groups, fixed, task)
         free = np.array([n not in fixed for n in range(len(groups.ceilings))], np.bool_)
-        sides = [
-            _sides(candidate, layer, groups) for layer in layers if layer.weight in groups.reads
-        ]
+        own = candidate.network.parameters()
+        known = [la for la in layers if la.weight in groups.reads and la.weight in own]
+        sides = [_sides(own[layer.weight], layer, groups) for layer in known]
         scale = equalizing(sides, free, floors, ranges)
         return _scaled(candidate, groups, scale, fixed)
 
@@ -126,7 +126,11 @@ def _refused(candidate: Candidate, groups: ChannelGroups) -> dict[int, str]:
     """Groups that a layer's own parameters do not allow to scale, and why."""
     found: dict[int, str] = {}
     elsewhere = serving_elsewhere(candidate.network)
-    for layer in candidate.network.layers():
+    layers = candidate.network.layers()
+    for name in groups.writes.keys() - {layer.weight for layer in layers}:
+        reason = f"{name!r} makes or reads it, which is no layer's weight"
+        found.update({int(n): reason for n in (*groups.writes[name], *groups.reads.get(name, ()))})
+    for layer in layers:
         inside, outside = groups.reads.get(layer.weight, ()), groups.writes.get(layer.weight, ())
         if layer.name in elsewhere:
             reason = f"weight or bias of {layer.name!r} serve elsewhere, too"
@@ -141,8 +145,7 @@ def _refused(candidate: Candidate, groups: ChannelGroups) -> dict[int, str]:
     return found
 
 
-def _sides(candidate: Candidate, layer: LayerInfo, groups: ChannelGroups) -> Sides:
-    weight = candidate.network.parameters()[layer.weight]
+def _sides(weight: NDArray[np.float32], layer: LayerInfo, groups: ChannelGroups) -> Sides:
     largest = np.abs(weight.reshape(*weight.shape[:2], -1)).max(axis=2).astype(np.float64)
     grouped = largest.reshape(layer.groups, -1, weight.shape[1])
     return Sides(grouped, groups.writes[layer.weight], groups.reads[layer.weight])

@@ -6,8 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from compress.candidate import Candidate
 from compress.channel_groups import channel_groups
@@ -152,3 +155,41 @@ def test_order_and_what_is_needed(trained_residual: Trained, residual: Trained) 
     assert EqualizeRanges()(start, poor).touched  # weights alone need no pictures
     with pytest.raises(TaskError, match=r"EqualizeRanges needs task.calibration"):
         EqualizeRanges("activations")(start, poor)
+
+
+class Tied(nn.Module):
+    """Two layers of one weight, and a weight that is no layer's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(1, 4, 3, padding=1)
+        self.b = nn.Conv2d(4, 4, 1)
+        self.c = nn.Conv2d(4, 4, 1)
+        self.c.weight = self.b.weight
+        self.d = nn.Conv2d(4, 4, 1)
+        self.e = nn.Conv2d(4, 4, 1)
+        self.loose = nn.Parameter(torch.randn(4, 4))
+        self.fc = nn.Linear(4, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.c(F.relu(self.b(F.relu(self.a(x))))))
+        x = F.relu(self.e(F.relu(self.d(x)))).mean((2, 3))
+        return self.fc(F.relu(F.linear(x, self.loose)))
+
+
+def tied() -> nn.Module:
+    return Tied()
+
+
+def test_weights_that_serve_elsewhere_or_are_no_layers_are_left_alone(residual: Trained) -> None:
+    spec = dataclasses.replace(
+        residual.candidate.spec, builder="tests.compress.stages.test_equalize_ranges:tied"
+    )
+    start = Candidate.untrained(spec, 0)
+    result = EqualizeRanges()(start, residual.task)
+    result.candidate.check()
+    assert result.touched == ("d", "e")
+    assert_same(result.candidate.predict(PICTURES), start.predict(PICTURES))
+    reasons = {skip.layer: skip.reason for skip in result.skipped}
+    assert reasons["a"].startswith("a layer beside it is used more than once")
+    assert "'loose' makes or reads it, which is no layer's weight" in reasons["fc"]

@@ -98,9 +98,14 @@ def checked_batches(
     calibration: Calibration, shape: tuple[int, ...], asker: str
 ) -> Iterator[tuple[int, Batch]]:
     """Numbered from 1; one TaskError line for the first that does not fit the net's `shape`."""
-    given = cast("Iterable[object]", calibration())
+    given = cast("object", calibration())
+    if not isinstance(given, Iterable):
+        raise TaskError(
+            f"{asker}: task.calibration() gave a {type(given).__name__}; float32 arrays of shape "
+            f"{_text(('N', *shape[1:]))}, anew at each call, are needed"
+        )
     number = 0
-    for number, batch in enumerate(given, 1):
+    for number, batch in enumerate(cast("Iterable[object]", given), 1):
         wanted = ("N", *shape[1:])
         if not isinstance(batch, np.ndarray):
             kind = type(batch).__name__

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from compress.affine import affine_grid
 from compress.calibrate import BINS, Calibrator
@@ -17,6 +20,7 @@ from compress.errors import RangeError, StageOrderError, TaskError
 from compress.graph import TensorId
 from compress.placement import place
 from compress.simulate import simulate
+from compress.spec import ModelSpec, TensorSpec
 from compress.stages.fold_batchnorm import FoldBatchNorm
 from compress.stages.prune_magnitude import PruneMagnitude
 from compress.stages.quantize_int8 import QuantizeInt8
@@ -324,6 +328,8 @@ def with_nan(batch: np.ndarray) -> np.ndarray:
     [
         (None, r"QuantizeInt8 needs task\.calibration"),
         (list, r"gave no batches"),
+        (lambda: None, r"gave a NoneType; float32 arrays of shape \(N, 1, 8, 8\)"),
+        (lambda: np.zeros((2, 1, 8, 8), np.float32), r"batch 1 is float32 of shape \(1, 8, 8\)"),
         (wrong(with_nan), r"batch 2 gives NaN or infinity in tensor '/input#0'"),
         (wrong(lambda b: b + np.float32(1e38)), r"batch 2 gives NaN or infinity in tensor 'stem"),
         (
@@ -343,6 +349,65 @@ def test_bad_calibration_is_one_line(folded: Trained, calibration: Any, message:
         QuantizeInt8()(big, replace(folded.task, calibration=calibration))
     assert "\n" not in str(caught.value)
     assert "QuantizeInt8" in str(caught.value)
+
+
+def test_pictures_that_come_only_once_are_one_line(folded: Trained) -> None:
+    """The observers that look twice need them twice; one generator is used up after the first."""
+    once = iter([np.zeros((2, 1, 8, 8), np.float32)])
+    task = replace(folded.task, calibration=lambda: once)
+    with pytest.raises(TaskError, match=r"gave no batches; give at least one, anew at each call"):
+        QuantizeInt8("mse")(folded.candidate, task)
+
+
+class Unused(nn.Module):
+    """A convolution that runs, and one that never does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = nn.Conv2d(1, 2, 3)
+        self.unseen = nn.Conv2d(1, 2, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.seen(x).mean((2, 3))
+
+
+def unused() -> nn.Module:
+    return Unused()
+
+
+@pytest.mark.parametrize("observer", ["minmax", "percentile", "mse"])
+def test_a_layer_that_never_runs_is_named_and_left_alone(observer: Any) -> None:
+    spec = ModelSpec(
+        "tests.compress.stages.test_quantize_int8:unused", inputs=(TensorSpec("x", (1, 1, 8, 8)),)
+    )
+    task = Task(
+        evaluate=lambda predict: {"top1": float(predict(np.zeros((1, 1, 8, 8), np.float32))[0, 0])},
+        fingerprint="two blank pictures",
+        calibration=lambda: [np.zeros((2, 1, 8, 8), np.float32)],
+    )
+    result = QuantizeInt8(observer)(Candidate.untrained(spec, 0), task)
+    result.candidate.check()
+    assert result.touched == ("seen",)
+    assert [(s.layer, s.reason) for s in result.skipped] == [("unseen", "the net never uses it")]
+    assert "unseen.weight" not in result.candidate.encodings
+
+
+@pytest.mark.parametrize("observer", ["minmax", "percentile", "mse"])
+def test_memory_does_not_grow_with_the_batches(folded: Trained, observer: Any) -> None:
+    """numpy tells tracemalloc of its arrays; torch's tensors live no longer than a block."""
+    batch = pictures(folded.task)[:16]
+
+    def peak_bytes(batches: int) -> int:
+        task = replace(folded.task, calibration=lambda: (batch.copy() for _ in range(batches)))
+        tracemalloc.start()
+        try:
+            QuantizeInt8(observer)(folded.candidate, task)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    few = peak_bytes(2)
+    assert peak_bytes(40) < few + 4 * batch.nbytes
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 
 from compress.errors import RangeError
 from compress.extras import need
+from compress.parametrizations import SharedWeight
 from recipes.toolbox.batches import Share
 
 Value = TypeVar("Value")
@@ -82,7 +82,7 @@ class Team:
             buffer.copy_(_accelerate("accelerate.utils").broadcast(buffer))
         # Once is enough: at each step it would send the masks and indices of encodings, too.
         self.accelerator.ddp_handler = _accelerate().DistributedDataParallelKwargs(
-            broadcast_buffers=False, find_unused_parameters=_is_constrained(model)
+            broadcast_buffers=False, find_unused_parameters=_has_shared(model)
         )
         with warnings.catch_warnings():
             # torch 2.13 would have its new name, which Accelerate does not know yet.
@@ -150,6 +150,6 @@ def _accelerate(module: str = "accelerate") -> Any:
     return need(module, "distributed", "training with several processes")
 
 
-def _is_constrained(model: nn.Module) -> bool:
+def _has_shared(model: nn.Module) -> bool:
     """Whether some parameter gets no gradient: shared values leave their weights without one."""
-    return any(parametrize.is_parametrized(module) for module in model.modules())
+    return any(isinstance(module, SharedWeight) for module in model.modules())

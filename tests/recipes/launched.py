@@ -16,12 +16,16 @@ from safetensors.torch import save_file
 from compress.candidate import Candidate
 from compress.constrained import constrained
 from compress.spec import ModelSpec
+from compress.stages.acting_norms import with_acting_norms
+from compress.stages.fold_batchnorm import FoldBatchNorm
+from compress.stages.quantize_int8 import QuantizeInt8
 from compress.task import Tuning
 from recipes.toolbox import training
 from recipes.toolbox.distributed import Team, is_first
 from recipes.toolbox.training import Trainer
 from recipes.toolbox.training_state import keep
 from tests.candidates import fresh, mixed
+from tests.digits import digits_task
 from tests.nets import digits_plain_spec, digits_residual_spec
 from tests.recipes.pictures import digit_splits
 
@@ -40,6 +44,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "constrained": {"batch_size": 33, "optimizer": "sgd"},
     "norm": {"batch_size": 132},
+    "grids": {"batch_size": 33, "optimizer": "sgd"},
 }
 EPOCHS = 2
 
@@ -51,17 +56,30 @@ def size_of(case: str) -> tuple[int, int]:
 
 def trained(case: str, checkpoint: Path | None) -> dict[str, torch.Tensor]:
     """The net's state after training; every process but the first begins with another one."""
-    spec = digits_residual_spec if case == "norm" else digits_plain_spec
-    candidate = begun_with(spec(), case == "constrained", 0 if is_first() else 1)
+    spec = digits_residual_spec if case in ("norm", "grids") else digits_plain_spec
+    # Grids are no part of the model: each process calibrates the same ones from the same net.
+    alike = is_first() or case == "grids"
+    candidate = begun_with(spec(), case == "constrained", 0 if alike else 1)
     train = digit_splits().train
     count, epochs = size_of(case)
     pixels, labels, preprocess = train.images, train.labels, candidate.spec.preprocess
     trainer = Trainer(pixels[:count], labels[:count], preprocess, **CASES[case])
-    with constrained(candidate) as tuned:
+    if case == "grids":
+        candidate = on_grids(candidate)
+    with constrained(candidate, learn_steps=case == "grids") as tuned:
         trainer(tuned.model, Tuning(epochs, 1e-2, 0, checkpoint))
     tuned.result.check()
     state = tuned.result.network.state()
-    return {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
+    steps = np.array([grid.scale for grid in tuned.result.activations.values()])
+    learnt = {"activations": steps} if steps.size else {}
+    return {n: torch.from_numpy(np.array(value)) for n, value in {**state, **learnt}.items()}
+
+
+def on_grids(candidate: Candidate) -> Candidate:
+    """int8 with batch norms that act still, as TrainInt8 trains it."""
+    task = digits_task()
+    folded = FoldBatchNorm()(candidate, task).candidate
+    return with_acting_norms(candidate, QuantizeInt8()(folded, task).candidate)
 
 
 def begun_with(spec: ModelSpec, encoded: bool, seed: int) -> Candidate:

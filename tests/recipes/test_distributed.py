@@ -16,6 +16,7 @@ import torch
 from safetensors.numpy import load_file
 
 from compress.errors import MissingExtraError, OutputError, RangeError, RecipeError
+from compress.fake_quant import FARTHEST
 from compress.spec import Preprocess
 from compress.task import Tuning
 from recipes.cli import main
@@ -98,6 +99,14 @@ def test_two_processes_train_as_one_does(two: Path, case: str) -> None:
 def launched_begin(case: str) -> dict[str, np.ndarray]:
     spec = launched.digits_plain_spec()
     return launched.begun_with(spec, case == "constrained", 0).network.parameters()
+
+
+def test_steps_of_grids_are_learnt_together(two: Path) -> None:
+    begun = launched.on_grids(launched.begun_with(launched.digits_residual_spec(), False, 0))
+    scales = [grid.scale for grid in begun.activations.values()]
+    found = state(two, 0, "grids")["activations"]
+    assert (found != scales).sum() >= len(scales) - 1
+    assert np.abs(np.log(found / scales)).max() <= np.log(FARTHEST) + 1e-6
 
 
 def test_batch_norm_sees_a_share_at_a_time(two: Path) -> None:

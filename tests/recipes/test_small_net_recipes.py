@@ -14,7 +14,12 @@ from compress.models.shufflenet_v2 import shufflenet_v2_spec
 from recipes.toolbox.cifar import WEIGHTS, baseline
 from recipes.toolbox.job import Job
 
-RECIPES = ("cifar10_deep_compression", "mobilenet_v2_int8", "shufflenet_v2_int8")
+RECIPES = (
+    "cifar10_deep_compression",
+    "cifar10_qat_int8",
+    "mobilenet_v2_int8",
+    "shufflenet_v2_int8",
+)
 
 
 @pytest.mark.parametrize("name", RECIPES)

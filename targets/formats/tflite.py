@@ -29,6 +29,9 @@ class TFLiteExporter:
     activations int8 (the grid's codes less 128). `io` 'int8' gives it integer ends (scale and
     zero point are in the file), 'float32' converts there. The net, its classes and preprocessing
     travel as metadata `edgepress`.
+
+    int4 weights are stored as int8, the same numbers: XNNPACK does not take int4 convolutions, and
+    with LiteRT 2.3's built-in kernels MobileNetV2 took 12 times as long.
     """
 
     format: ClassVar[str] = "tflite"

@@ -39,6 +39,11 @@ class AnswerDifference:
     top1_agreement: float
     kl: float
 
+    @property
+    def same(self) -> bool:
+        """True where not a bit differs."""
+        return self.max_difference == 0
+
 
 @dataclass(frozen=True)
 class TensorDifference:
@@ -145,8 +150,11 @@ def first_parting(found: Sequence[TensorDifference]) -> TensorDifference | None:
 def largest_fall(
     found: Sequence[TensorDifference],
 ) -> tuple[TensorDifference, TensorDifference] | None:
-    """Two tensors, one behind the other, between which the SQNR falls most; None without any."""
-    pairs = [(a, b) for a, b in pairwise(found) if _level(a) > _level(b)]
+    """Two tensors, one behind the other, between which the SQNR falls most; None without any.
+
+    The second is one that parts: that a first rounding follows no rounding means nothing.
+    """
+    pairs = [(a, b) for a, b in pairwise(found) if b.parts and _level(a) > _level(b)]
     return max(pairs, key=lambda pair: _level(pair[0]) - _level(pair[1]), default=None)
 
 

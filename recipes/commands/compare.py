@@ -57,7 +57,8 @@ def execute(arguments: argparse.Namespace) -> None:
     print(f"{files[0].path} and {files[1].path}, on {shown.words()}")
     print("\n".join(_answer_lines(answers)))
     if tensors is not None and grids is not None:
-        print("\n".join(("", *_tensor_lines(tensors), "", *_grid_lines(grids))))
+        lines = ("", *_table(tensors), "", *_parting(tensors, answers.same))
+        print("\n".join((*lines, *_kernels(files), "", *_grid_lines(grids))))
 
 
 def _answers(files: tuple[Opened, Opened], shown: Shown) -> AnswerDifference:
@@ -70,7 +71,7 @@ def _answers(files: tuple[Opened, Opened], shown: Shown) -> AnswerDifference:
 
 
 def _answer_lines(found: AnswerDifference) -> Iterator[str]:
-    if found.sqnr_db is None and not found.max_difference:
+    if found.same:
         yield "answers    the same, to the last bit"
         return
     yield f"answers    SQNR {_db(found.sqnr_db)}, largest difference {found.max_difference:.4g}"
@@ -79,12 +80,17 @@ def _answer_lines(found: AnswerDifference) -> Iterator[str]:
     yield f"divergence {found.kl:.4g} nats a picture"
 
 
-def _tensor_lines(found: tuple[TensorDifference, ...]) -> Iterator[str]:
+def _table(found: tuple[TensorDifference, ...]) -> Iterator[str]:
     if not found:
         yield "no tensor of the one file is like one of the other: are they files of one net?"
         return
     yield from columns(_COLUMNS, [_row(one) for one in found], (*_COLUMNS[:3], *_COLUMNS[-2:]))
-    yield ""
+
+
+def _parting(found: tuple[TensorDifference, ...], same: bool) -> Iterator[str]:
+    if same:
+        yield "they part nowhere: their answers are the same"
+        return
     first, fall = first_parting(found), largest_fall(found)
     if first is None:
         yield f"they part nowhere: {len(found)} tensors differ by no more than one rounding"
@@ -96,6 +102,15 @@ def _tensor_lines(found: tuple[TensorDifference, ...]) -> Iterator[str]:
         yield (
             f"the SQNR falls most from {before.name}, {_db(before.sqnr_db)}, to {after.name}, "
             f"{_db(after.sqnr_db)}"
+        )
+
+
+def _kernels(files: tuple[Opened, Opened]) -> Iterator[str]:
+    """What a reader must know of a .tflite file's inner tensors."""
+    if any(file.path.suffix == ".tflite" for file in files):
+        yield (
+            "inner tensors of a .tflite file are LiteRT's built-in kernels', which round otherwise "
+            "than the delegate that answers"
         )
 
 
@@ -153,7 +168,7 @@ def _raw(
         "answers": asdict(answers),
     }
     if tensors is not None and grids is not None:
-        first = first_parting(tensors)
+        first = None if answers.same else first_parting(tensors)
         raw["tensors"] = [asdict(one) | {"parts": one.parts} for one in tensors]
         raw["parts_first"] = None if first is None else first.name
         raw["grids"] = asdict(grids)

@@ -95,6 +95,7 @@ def test_both_formats_carry_the_same_grids(capsys: pytest.CaptureFixture[str]) -
     assert "random inputs in [0, " in out.splitlines()[0]
     layers = len(quantized(digits_residual_spec).network.layers())
     assert "they part nowhere" in out
+    assert "inner tensors of a .tflite file are LiteRT's built-in kernels'" in out
     assert out.splitlines()[-1].startswith("grids      all the same: scales and zero points of ")
     assert out.splitlines()[-1].endswith(f"tensors and of {layers} layers' weights")
     found = json.loads(told(capsys, "compare", int8_file(), tflite_file(), "--layers", "--json"))
@@ -139,7 +140,8 @@ def test_containers_and_files_that_are_the_same(capsys: pytest.CaptureFixture[st
     out = told(capsys, "compare", spoilt_container(), spoilt_file(), "--layers")
     assert "pictures of random pixels, prepared as the files say" in out
     assert "answers    the same, to the last bit" in out
-    assert "they part nowhere" in out
+    assert "they part nowhere: their answers are the same" in out
+    assert "LiteRT" not in out
 
 
 def test_files_of_other_makers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Distill:
     """
 
     quantize: Stage | tuple[Stage, ...] = field(default_factory=QuantizeInt8)
-    steps: int = 200
+    steps: int = field(kw_only=True)
     learning_rate: float = 1e-5
     batch: int = 16
     temperature: float = 1.0

@@ -112,7 +112,7 @@ def test_what_takes_less_than_a_minute_keeps_no_state(folded: Candidate, tmp_pat
 def test_answers_that_are_no_numbers_are_said(folded: Candidate) -> None:
     said = r"Distill: NaN or infinity after 0 steps at learning rate 1e-05 and temperature 1e-38; "
     with pytest.raises(TaskError, match=said) as caught:
-        Distill(temperature=1e-38)(folded, task())
+        Distill(steps=1, temperature=1e-38)(folded, task())
     assert "\n" not in str(caught.value)
 
 
@@ -141,4 +141,4 @@ def test_pictures_come_in_small_batches_one_calibration_batch_at_a_time(
 )
 def test_bad_settings_are_one_line(wrong: dict[str, Any]) -> None:
     with pytest.raises(RangeError, match=r"^Distill\(.*allowed"):
-        Distill(**wrong)
+        Distill(**{"steps": 1, **wrong})

@@ -7,9 +7,13 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, cast
 
 from compress.stage import Stage
+from compress.stages.adaround import AdaRound
 from compress.stages.quantize_int8 import QuantizeInt8
+from compress.stages.share_by_rate import ShareByRate
 
 Stages = tuple[Stage, ...]
+# Stages that put weights on integer grids before QuantizeInt8, which cannot keep those in float.
+_ROUNDING = (AdaRound, ShareByRate)
 
 
 def with_int8(stages: Stages, change: Callable[[QuantizeInt8], QuantizeInt8]) -> Stages:
@@ -30,7 +34,10 @@ def int8_in(stages: Stages) -> tuple[QuantizeInt8, ...]:
 
 
 def with_float(stages: Stages, layers: tuple[str, ...]) -> Stages:
-    """`stages` that leave `layers` float: kept by QuantizeInt8, left out by what rounds before."""
+    """`stages` that leave `layers` float: kept by QuantizeInt8, left out by what rounds before.
+
+    Pruned or shared weights may stay so: they are floats.
+    """
     kept = with_int8(stages, lambda s: replace(s, keep_float=(*s.keep_float, *layers)))
     return tuple(_without(stage, layers) for stage in kept)
 
@@ -47,7 +54,7 @@ def _changed(stage: Stage, change: Callable[[QuantizeInt8], QuantizeInt8]) -> St
 
 
 def _without(stage: Stage, layers: tuple[str, ...]) -> Stage:
-    """The stage with `layers` left out, where it encodes and can leave out."""
+    """The stage with `layers` left out, where it makes integers."""
     known = {f.name for f in fields(stage)} if is_dataclass(stage) else set[str]()
     given = cast("Any", stage)
     if "quantize" in known and given.quantize is not None:
@@ -56,6 +63,6 @@ def _without(stage: Stage, layers: tuple[str, ...]) -> Stage:
             _without(s, layers) for s in (inner if isinstance(inner, tuple) else (inner,))
         )
         given = replace(given, quantize=parts if isinstance(inner, tuple) else parts[0])
-    if "exclude" in known and getattr(stage, "encodes", False):
+    if isinstance(stage, _ROUNDING):
         given = replace(given, exclude=(*given.exclude, *layers))
     return cast("Stage", given)

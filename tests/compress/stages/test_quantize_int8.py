@@ -155,12 +155,13 @@ def test_mse_grids_err_least(folded: Trained) -> None:
     found, whole = calibrator.mse(), calibrator.minmax()
     seen = candidate.network.activations(pictures(task))
     narrower = 0
-    for tensor, values in seen.items():
-        near, wide = (_error(values, *ranges[tensor]) for ranges in (found, whole))
+    assert {TensorId("stem.2", "relu"), INPUT} <= found.keys() < whole.keys()
+    for tensor in found:
+        near, wide = (_error(seen[tensor], *ranges[tensor]) for ranges in (found, whole))
         # step^2 / 12 is the error of values spread evenly over a step, which few pixels are not.
         assert near <= 1.05 * wide
         narrower += near < 0.9 * wide
-    assert narrower >= 3
+    assert narrower
     stage = QuantizeInt8("mse")(candidate, task).candidate
     assert stage.activations[INPUT].observer == "mse"
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from compress.candidate import Candidate, Skipped
 from compress.channel_groups import CLIPS, ChannelGroups, channel_groups
+from compress.channel_loss import least_loss_scales
 from compress.channel_scaling import scaled_channels
 from compress.channel_stats import channel_stats
 from compress.encoding import Encoded
@@ -25,13 +26,17 @@ from compress.errors import RangeError, StageOrderError
 from compress.network import LayerInfo
 from compress.parameter_uses import serving_elsewhere
 from compress.placement import place
+from compress.spread import spread
 from compress.stage import StageResult
 from compress.stages.fold_batchnorm import unfolded
 from compress.task import Task
 
 Floats = NDArray[np.float64]
-_BY = ("weights", "activations")
+_BY = ("weights", "activations", "loss")
+# Enough for ranges and for what noise costs; a backward pass each.
+_PICTURES = 64
 _CLIPPED = ("skip", "bounded")
+_ASKER = "EqualizeRanges"
 
 
 @dataclass(frozen=True)
@@ -40,16 +45,18 @@ class EqualizeRanges:
 
     by: "weights" equalizes the ranges of the weights on both sides (equation 11), for one scale for
     all channels of a weight. "activations" takes the largest calibration values instead of the
-    weights that make them, for weights with a scale for each output channel.
+    weights that make them, for weights with a scale for each output channel. "loss" takes the
+    scales for which rounding of tensors and of such weights is expected to move the net's answers
+    least (see channel_balance), judged on 64 calibration pictures.
     clipped: a ReLU6 does not scale: "skip" leaves channels before one alone. "bounded" scales those
     that stay below the clip for all calibration pictures, and only so far that they still do; for
     other pictures outputs may differ then.
     Follows channels through adds, concatenations, splits and shuffles. Skipped layers have the
     reason. Zeros of pruned weights stay; shared or integer weights take factors into their scale
-    where they can. Calibration pictures are needed for "activations" and "bounded" only.
+    where they can. "weights" with "skip" needs no calibration pictures.
     """
 
-    by: Literal["weights", "activations"] = "weights"
+    by: Literal["weights", "activations", "loss"] = "weights"
     clipped: Literal["skip", "bounded"] = "skip"
     changes: ClassVar[Literal["structure", "values"]] = "values"
 
@@ -74,10 +81,15 @@ class EqualizeRanges:
         fixed = {**_refused(candidate, groups), **groups.fixed}
         floors, ranges = self._bounds(candidate, groups, fixed, task)
         free = np.array([n not in fixed for n in range(len(groups.ceilings))], np.bool_)
-        own = candidate.network.parameters()
-        known = [la for la in layers if la.weight in groups.reads and la.weight in own]
-        sides = [_sides(own[layer.weight], layer, groups) for layer in known]
-        scale = equalizing(sides, free, floors, ranges)
+        if self.by == "loss":
+            calibration, shape = task.need_calibration(_ASKER), candidate.network.input_shape
+            few = spread(calibration, shape, _ASKER, _PICTURES)
+            scale = least_loss_scales(candidate, groups, (free, floors), few, task.seed)
+        else:
+            own = candidate.network.parameters()
+            known = [la for la in layers if la.weight in groups.reads and la.weight in own]
+            sides = [_sides(own[layer.weight], layer, groups) for layer in known]
+            scale = equalizing(sides, free, floors, ranges)
         return _scaled(candidate, groups, scale, fixed)
 
     def _bounds(
@@ -90,7 +102,7 @@ class EqualizeRanges:
             fixed.update(
                 {int(n): f"{_CLIP}; clipped='bounded' may scale it" for n in np.flatnonzero(clips)}
             )
-        if self.by == "weights" and (self.clipped == "skip" or not clips.any()):
+        if self.by != "activations" and (self.clipped == "skip" or not clips.any()):
             return floors, None
         peaks, ranges = _peaks(candidate, groups, task)
         reached = clips & (peaks >= groups.ceilings)
@@ -113,8 +125,8 @@ def _peaks(candidate: Candidate, groups: ChannelGroups, task: Task) -> tuple[Flo
     network = candidate.network
     clipped = {n.inputs[0] for n in network.graph.nodes if n.id.operator in CLIPS}
     wanted = {*place(network.graph).points, *clipped} & groups.tensors.keys()
-    calibration = task.need_calibration("EqualizeRanges")
-    seen = channel_stats(network.graph, wanted, calibration, network.input_shape, "EqualizeRanges")
+    calibration = task.need_calibration(_ASKER)
+    seen = channel_stats(network.graph, wanted, calibration, network.input_shape, _ASKER)
     highs, sizes = np.zeros(len(groups.ceilings)), np.zeros(len(groups.ceilings))
     for tensor, stats in seen.items():
         np.maximum.at(highs, groups.tensors[tensor], stats.high)

@@ -74,7 +74,7 @@ def ways(stages: tuple[Stage, ...], worst: tuple[str, ...]) -> Iterator[Way]:
         other = with_int8(stages, lambda stage, s=settings: replace(stage, **s))
         if other != stages:
             yield Way(f"QuantizeInt8({_said(settings)})", (), other)
-    for by in ("weights", "activations"):
+    for by in ("weights", "activations", "loss"):
         yield Way(f"EqualizeRanges({by!r})", (EqualizeRanges(by),), stages)
     kinds = {type(stage) for stage in stages}
     if CorrectBias not in kinds:

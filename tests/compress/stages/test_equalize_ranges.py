@@ -51,7 +51,7 @@ def assert_same(found: np.ndarray, wanted: np.ndarray) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("by", ["weights", "activations"])
+@pytest.mark.parametrize("by", ["weights", "activations", "loss"])
 @pytest.mark.parametrize("net", ["residual", "branch", "trained_plain"])
 def test_outputs_stay(by: str, net: str, request: pytest.FixtureRequest) -> None:
     start, task = request.getfixturevalue(net)
@@ -89,13 +89,14 @@ def test_one_scale_for_all_channels_serves_again(residual: Trained) -> None:
     assert mended < 0.01
 
 
-def test_activations_of_one_grid_are_finer_for_narrow_channels(residual: Trained) -> None:
+@pytest.mark.parametrize("by", ["activations", "loss"])
+def test_activations_of_one_grid_are_finer_for_narrow_channels(by: str, residual: Trained) -> None:
     start, task = residual
     bad = spoilt(start, 2)
     truth = start.predict(PICTURES)
     errors = [
         float(np.square(QuantizeInt8()(net, task).candidate.predict(PICTURES) - truth).mean())
-        for net in (bad, EqualizeRanges("activations")(bad, task).candidate)
+        for net in (bad, EqualizeRanges(by)(bad, task).candidate)  # type: ignore[arg-type]
     ]
     assert errors[1] < errors[0] / 2
 
@@ -153,8 +154,17 @@ def test_order_and_what_is_needed(trained_residual: Trained, residual: Trained) 
     }
     poor = dataclasses.replace(task, calibration=None)
     assert EqualizeRanges()(start, poor).touched  # weights alone need no pictures
-    with pytest.raises(TaskError, match=r"EqualizeRanges needs task.calibration"):
-        EqualizeRanges("activations")(start, poor)
+    for by in ("activations", "loss"):
+        with pytest.raises(TaskError, match=r"EqualizeRanges needs task.calibration"):
+            EqualizeRanges(by)(start, poor)  # type: ignore[arg-type]
+
+
+def test_pictures_of_nan_are_refused(residual: Trained) -> None:
+    start, task = residual
+    bad = dataclasses.replace(task, calibration=lambda: [np.full_like(PICTURES[:4], np.nan)])
+    with pytest.raises(TaskError, match=r"EqualizeRanges: calibration .*gives NaN") as caught:
+        EqualizeRanges("loss")(start, bad)
+    assert "\n" not in str(caught.value)
 
 
 class Tied(nn.Module):

@@ -127,7 +127,7 @@ def test_ways_are_measured_for_the_layers_and_for_the_whole_net(
     assert "QuantizeInt8(observer='mse')" not in names
     assert any(name.startswith("CorrectBias") for name in names)
     assert "AdaRound of these layers" in names
-    assert {"EqualizeRanges('weights')", "EqualizeRanges('activations')"} <= names
+    assert {f"EqualizeRanges('{by}')" for by in ("weights", "activations", "loss")} <= names
     losses = [w.int8_kl for w in found.ways if w.int8_kl is not None]
     assert len(losses) == len(found.ways)
     assert losses == sorted(losses)

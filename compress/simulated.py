@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -26,6 +27,8 @@ from compress.trace import is_dropout, module_path, parameters_of
 # What the model holds beside its own while it trains, so that its state_dict keeps them.
 STEPS = "activation_steps"
 FROZEN = "norms_frozen"
+# Behind the name of the observer that set a grid.
+_LEARNT = ", learnt"
 _Norm = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 
@@ -168,4 +171,5 @@ def _learnt(grid: ActivationQuant, learnt: torch.Tensor) -> ActivationQuant:
     if not float(learnt):
         return grid
     step = float(step_of(torch.tensor(grid.scale, dtype=torch.float32), learnt))
-    return ActivationQuant(step, grid.zero_point, grid.bits, f"{grid.observer}, learnt")
+    observer = grid.observer.removesuffix(_LEARNT) + _LEARNT
+    return replace(grid, scale=step, observer=observer)

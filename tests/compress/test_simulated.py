@@ -102,6 +102,9 @@ def test_after_training_simulate_computes_what_the_model_did(kind: str) -> None:
         found = computed(held)
     held.result.check()
     assert held.result.digest() != int8(kind).digest()
+    with constrained(held.result, learn_steps=True) as again, torch.no_grad():
+        again.model.get_parameter(STEPS).add_(0.1)
+    assert {g.observer for g in again.result.activations.values()} == {"minmax", "minmax, learnt"}
     check_alike(found, held.result)
 
 

@@ -27,6 +27,8 @@ from targets.formats.tflite_packed import TFLitePackedExporter
 from targets.runtimes.litert import LiteRtRuntime
 from targets.runtimes.onnxruntime import OnnxRuntime
 
+# Of one suffix there is one form a label: of an int8 net "onnx" is for x86, "onnx-arm" for ARM;
+# "tflite" takes and gives integers, "tflite-float-io" floats.
 EXPORTERS: dict[str, Exporter] = {
     "onnx": OnnxExporter(),
     "tflite": TFLiteExporter(),
@@ -34,11 +36,15 @@ EXPORTERS: dict[str, Exporter] = {
     "dc-quick": QuickExporter(),
     "onnx-packed": OnnxPackedExporter(),
     "tflite-packed": TFLitePackedExporter(),
+    "onnx-arm": OnnxExporter(activation_type="int8"),
+    "tflite-float-io": TFLiteExporter(io="float32"),
 }
 RUNTIMES: dict[str, Runtime] = {
     "onnx": OnnxRuntime(),
+    "onnx-arm": OnnxRuntime(),
     "onnx-packed": OnnxRuntime(),
     "tflite": LiteRtRuntime(),
+    "tflite-float-io": LiteRtRuntime(),
     "tflite-packed": LiteRtRuntime(),
 }
 # The module that a format's exporter imports when it is called, and the extra that brings it.
@@ -108,10 +114,10 @@ def need_formats(formats: Sequence[str], asker: str) -> None:
     Raises ExportError for an unknown one, MissingExtraError with the pip command.
     """
     for form in formats:
-        exporter_of(form)
-        if form in EXTRAS:
-            module, extra = EXTRAS[form]
-            need_installed(module, extra, f"{asker} (for its .{form} files)")
+        written = exporter_of(form).format
+        if written in EXTRAS:
+            module, extra = EXTRAS[written]
+            need_installed(module, extra, f"{asker} (for its .{written} files)")
 
 
 def need_untouched(candidate: Candidate) -> None:

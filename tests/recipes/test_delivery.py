@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from compress.candidate import Candidate
 from compress.errors import EquivalenceError, ExportError, TaskError
+from compress.stages.fold_batchnorm import FoldBatchNorm
 from compress.stages.prune_magnitude import PruneMagnitude
+from compress.stages.quantize_int8 import QuantizeInt8
 from compress.task import Predict, Task
 from recipes.commands.run import recipe_names
 from recipes.toolbox import delivery, smallest
@@ -90,6 +92,21 @@ def test_an_unknown_format_writes_nothing(
     with pytest.raises(ExportError, match="'gguf' was asked for; there are onnx, tflite, dc"):
         deliver(candidate, "gguf", tmp_path / "net", task)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recipe_may_ask_for_the_form_of_another_processor_and_for_floats_at_the_ends(
+    trained_plain: Trained, tmp_path: Path
+) -> None:
+    task = trained_plain.task
+    folded = FoldBatchNorm()(trained_plain.candidate, task).candidate
+    int8 = QuantizeInt8()(folded, task).candidate
+    delivery.need_formats(("onnx-arm", "tflite-float-io"), "a recipe")
+    arm = deliver(int8, "onnx-arm", tmp_path / "arm", task).artifact
+    kinds = {t.data_type for t in onnx.load(arm.path).graph.initializer}
+    assert (arm.format, onnx.TensorProto.UINT8 in kinds) == ("onnx", False)
+    floats = deliver(int8, "tflite-float-io", tmp_path / "floats", task).artifact
+    assert (floats.format, floats.precision) == ("tflite", "int8")
+    assert {end.dtype for end in (*floats.inputs, *floats.outputs)} == {"float32"}
 
 
 def test_no_test_data_no_score(judged: tuple[Candidate, Task, Judge], tmp_path: Path) -> None:

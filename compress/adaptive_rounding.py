@@ -24,6 +24,7 @@ _WARM_UP = 0.2
 # So few weights make an output, as in a depthwise layer, that each is tried the other way at last:
 # it costs little then, and 2,048 positions cannot mislead.
 _FEW = 64
+_NEWTON = 4
 # A weight so near an integer multiple of its scale lies on the grid.
 _ON_GRID = 1e-4
 
@@ -66,6 +67,30 @@ def output_errors(weight: torch.Tensor, sample: Sample) -> torch.Tensor:
         sample.outputs, sample
     )
     return missed.double().square().mean(dim=1)
+
+
+def fitted_shift(weight: torch.Tensor, sample: Sample) -> torch.Tensor:
+    """(g, 1, m): what to add to the bias so that outputs behind the activation function err least.
+
+    Newton's steps, each taken by the rows whose error falls by it; zero where none does.
+    """
+    wanted = _acted(sample.outputs, sample)
+    made = torch.bmm(sample.inputs, weight.transpose(1, 2))
+    shift = torch.zeros_like(sample.bias)
+    missed = _acted(made, sample) - wanted
+    error = missed.square().mean(dim=1, keepdim=True)
+    for _ in range(_NEWTON):
+        line = made + shift + sample.bias
+        inside = ((line > sample.low) & (line < sample.high)).float()
+        share = inside.mean(dim=1, keepdim=True).clamp(min=1 / made.shape[1])
+        trial = shift - (missed * inside).mean(dim=1, keepdim=True) / share
+        other = _acted(made + trial, sample) - wanted
+        after = other.square().mean(dim=1, keepdim=True)
+        better = after < error
+        shift = torch.where(better, trial, shift)
+        missed = torch.where(better, other, missed)
+        error = torch.where(better, after, error)
+    return shift
 
 
 def _acted(outputs: torch.Tensor, sample: Sample) -> torch.Tensor:

@@ -50,7 +50,9 @@ class Sample:
     reach: tuple[float, float]
 
 
-Solve = Callable[[LayerInfo, Sample], NDArray[np.float32]]
+Floats = NDArray[np.float32]
+# The layer's new weight and bias, None for the bias that it had.
+Solve = Callable[[LayerInfo, Sample], tuple[Floats, Floats | None]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def reconstruct(
     batches: Iterable[Batch],
     sampling: Sampling,
     solve: Solve,
-) -> dict[str, NDArray[np.float32]]:
+) -> dict[str, tuple[Floats, Floats | None]]:
     """What `solve` gave for each of `layers`, by the name of its weight, in the order of the net.
 
     A layer that the net never uses is absent; one used twice is solved where it is used first.
@@ -92,7 +94,7 @@ class _Walk:
     ) -> None:
         self.graph, self.module = network.graph, network.module()
         self.pictures, self.sampling, self.solve = pictures, sampling, solve
-        self.solved: dict[str, NDArray[np.float32]] = {}  # by name of the weight
+        self.solved: dict[str, tuple[Floats, Floats | None]] = {}  # by name of the weight
         self.layers = _first_uses(self.graph, layers)
         fitting = pictures_that_fit(self.graph, LIVE_BYTES)
         size = max(len(block) for block in pictures)
@@ -168,7 +170,9 @@ class _Walk:
         fresh = None if known is None else self.solved.get(known.parameters.get("weight", ""))
         if fresh is None:
             return None
-        return node.target(args[0], torch.from_numpy(fresh), *args[2:])  # type: ignore[operator]
+        weight, bias = fresh
+        rest = args[2:] if bias is None else (torch.from_numpy(bias), *args[3:])
+        return node.target(args[0], torch.from_numpy(weight), *rest)  # type: ignore[operator]
 
     def _module_of(self, tensor: TensorId) -> nn.Module:
         return self.module.get_submodule(self.layers[tensor].name)

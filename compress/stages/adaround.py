@@ -13,16 +13,15 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from compress.adaptive_rounding import Fitting, adaptive
+from compress.adaptive_rounding import Fitting, adaptive, fitted_shift
 from compress.calibrate import checked_batches
 from compress.candidate import Candidate, Skipped
 from compress.encoding import Encoded
 from compress.errors import RangeError, StageOrderError
 from compress.int8_weights import bias_floor, grid_encoding, grid_scale
 from compress.network import LayerInfo
-from compress.reconstruction import Sample, Sampling, reconstruct
+from compress.reconstruction import Floats, Sample, Sampling, reconstruct
 from compress.stage import StageResult
 from compress.stages.fold_batchnorm import unfolded
 from compress.stages.layers import check_grid_bits, check_patterns, choose, settings_by_layer
@@ -40,6 +39,9 @@ class AdaRound:
     counts; a layer that none fits is left alone. The scales are those of QuantizeInt8, which keeps
     the integers that it finds and only adds the grids of activations.
     steps: of Adam for each layer. pictures: of task.calibration, the first so many.
+    fit_bias: each layer's float bias moves, too, to where its outputs behind the activation
+    function err least (no part of the paper); a layer without one gets none. CorrectBias behind
+    AdaRound would undo its work: it looks at the outputs before the function.
 
     Pruned weights and weights on the grid stay; shared and integer weights are left alone. No
     layer's error at the sampled positions is greater than that of rounding to nearest. Memory is
@@ -50,6 +52,7 @@ class AdaRound:
     bits: int | tuple[tuple[str, int], ...] = 8
     steps: int = 300
     pictures: int = 256
+    fit_bias: bool = False
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
     changes: ClassVar[Literal["structure", "values"]] = "values"
@@ -58,6 +61,8 @@ class AdaRound:
     def __post_init__(self) -> None:
         check_patterns("AdaRound", include=self.include, exclude=self.exclude)
         check_grid_bits("AdaRound", "bits", self.bits)
+        if type(self.fit_bias) is not bool:
+            raise RangeError(f"AdaRound(fit_bias={self.fit_bias!r}): allowed are True and False")
         for name, value in (("steps", self.steps), ("pictures", self.pictures)):
             if type(value) is not int or value < 1:
                 raise RangeError(f"AdaRound({name}={value!r}): allowed are whole numbers from 1")
@@ -75,11 +80,15 @@ class AdaRound:
         reasons = {layer.name: _reason(candidate, layer, bits) for layer in layers}
         wanted = [layer for layer in layers if not reasons[layer.name]]
         encodings: dict[str, Encoded] = {}
+        biases: dict[str, Floats] = {}
 
-        def solve(layer: LayerInfo, sample: Sample) -> NDArray[np.float32]:
+        def solve(layer: LayerInfo, sample: Sample) -> tuple[Floats, Floats | None]:
             encoding = self._rounded(candidate, layer, sample, bits[layer.name], task.seed)
-            encodings[layer.weight] = encoding
-            return encoding.decode()
+            encodings[layer.weight], weight = encoding, encoding.decode()
+            bias = self._fitted(candidate, layer, weight, sample)
+            if bias is not None and layer.bias is not None:
+                biases[layer.bias] = bias
+            return weight, bias
 
         if wanted:
             sampling = Sampling(seed=task.seed)
@@ -89,7 +98,18 @@ class AdaRound:
         reasons |= dict.fromkeys(unused, "the net never uses it")
         skipped += [Skipped(name, reason) for name, reason in reasons.items() if reason]
         touched = tuple(layer.name for layer in wanted if layer.name not in unused)
-        return StageResult(candidate.with_values({}, encodings), touched, tuple(skipped))
+        return StageResult(candidate.with_values(biases, encodings), touched, tuple(skipped))
+
+    def _fitted(
+        self, candidate: Candidate, layer: LayerInfo, weight: Floats, sample: Sample
+    ) -> Floats | None:
+        """The layer's new bias; None where it stays."""
+        own = candidate.network.parameters()
+        if not self.fit_bias or layer.bias not in own or layer.bias in candidate.encodings:
+            return None
+        groups = (layer.groups, layer.shape[0] // layer.groups, -1)
+        shift = fitted_shift(torch.from_numpy(weight).reshape(groups), sample)
+        return own[layer.bias] + shift.reshape(-1).numpy()
 
     def _rounded(
         self, candidate: Candidate, layer: LayerInfo, sample: Sample, bits: int, seed: int

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from compress.adaptive_rounding import Fitting, adaptive, nearest, output_errors
+from compress.adaptive_rounding import (
+    Fitting,
+    adaptive,
+    fitted_shift,
+    nearest,
+    output_errors,
+)
 from compress.reconstruction import Sample
 
 RELU = (0.0, math.inf)
@@ -93,3 +99,13 @@ def test_inputs_of_zeros_leave_nearest() -> None:
     found = adaptive(ratio, scale, 7, dark, Fitting(steps=20))
     assert np.isfinite(found.numpy()).all()
     assert ((found == ratio.floor()) | (found == ratio.ceil())).all()
+
+
+@pytest.mark.parametrize("limits", [RELU, NONE, (0.0, 6.0)])
+def test_the_shift_finds_what_the_bias_lacks(limits: tuple[float, float]) -> None:
+    ratio, scale, sample = problem(2, 5, 12, limits)
+    weight = ratio * scale
+    lacking = torch.linspace(-0.5, 0.5, 10).reshape(2, 1, 5)
+    other = Sample(sample.inputs, sample.outputs + lacking, sample.bias, *limits, (0.0, 1.0))
+    torch.testing.assert_close(fitted_shift(weight, other), lacking, atol=2e-3, rtol=1e-2)
+    assert not fitted_shift(weight, sample).abs().max() > 1e-5

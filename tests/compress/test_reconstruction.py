@@ -47,9 +47,9 @@ def seen(
     """What each layer sees where every one before it has its weight times `factor`."""
     own, found = candidate.network.parameters(), {}
 
-    def solve(layer: LayerInfo, sample: Sample) -> np.ndarray:
+    def solve(layer: LayerInfo, sample: Sample) -> tuple[np.ndarray, None]:
         found[layer.name] = layer, sample
-        return own[layer.weight] * np.float32(factor)
+        return own[layer.weight] * np.float32(factor), None
 
     layers = candidate.network.layers()
     solved = reconstruct(candidate.network, layers, [PICTURES], Sampling(positions), solve)

@@ -65,6 +65,7 @@ REFUSED: dict[str, tuple[dict[str, Any], ...]] = {
         {"steps": 0},
         {"steps": 2.5},
         {"pictures": 0},
+        {"fit_bias": 1},
         {"exclude": "fc"},
     ),
     "AbsorbHighBias": (

@@ -82,6 +82,18 @@ def test_eight_bits_stay_nearer_too(folded: Trained) -> None:
     assert moved(AdaRound()(*folded).candidate, own) <= moved(plain, own)
 
 
+def test_fitted_biases_bring_the_answers_nearer(folded: Trained, rounded: Candidate) -> None:
+    own = folded.candidate
+    done = AdaRound(4, fit_bias=True)(*folded).candidate
+    done.check()
+    assert moved(done, own) < moved(rounded, own)
+    before, after = (c.network.parameters() for c in (own, done))
+    biases = [la.bias for la in own.network.layers() if la.bias is not None]
+    assert all((before[name] != after[name]).any() for name in biases)
+    plain = rounded.network.parameters()
+    assert all((before[name] == plain[name]).all() for name in biases)
+
+
 def test_pairs_and_patterns_choose_and_the_rest_has_a_reason(folded: Trained) -> None:
     names = [layer.name for layer in folded.candidate.network.layers()]
     stage = AdaRound(((names[0], 8), (names[1], 4)), steps=5, exclude=(names[2],))

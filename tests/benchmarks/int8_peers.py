@@ -1,7 +1,8 @@
 """int8 files against those of other tools: the same weights, calibration pictures and machine.
 
     python tests/benchmarks/int8_peers.py NET --weights FILE --data PICTURES --test PICTURES \
-        --out FOLDER [--python-of TOOL=PYTHON ...] [--calibrate N] [--rounds N] [--only TOOL ...]
+        --out FOLDER [--python-of TOOL=PYTHON ...] [--calibrate N] [--rounds N] [--ours STAGE,...]
+        [--only TOOL ...]
 
 NET: squeezenet, mobilenet_v2 (ImageNet) or resnet20 (CIFAR-10). Of the unlabelled pictures in
 --data every second one calibrates (at most --calibrate), the others compare the answers with the
@@ -92,7 +93,10 @@ class Line:
 
 def prepare(folder: Path, net: str, given: argparse.Namespace) -> None:
     """What all tools start from, and the pictures that judge them; made once."""
-    if (folder / "ready").exists():
+    ready, wanted = folder / "ready", f"{given.calibrate} of {given.data}, {given.test}"
+    if ready.exists():
+        if ready.read_text() != wanted:
+            raise SystemExit(f"{folder} holds {ready.read_text()}; give another --out")
         return
     folder.mkdir(parents=True, exist_ok=True)
     dense = NETS[net](given.weights)
@@ -110,7 +114,7 @@ def prepare(folder: Path, net: str, given: argparse.Namespace) -> None:
     labelled = open_pictures(given.test, spec.classes)
     np.save(folder / "testing.npy", _pixels(dense, labelled))
     np.save(folder / "labels.npy", need_labels(labelled, f"--test {given.test}"))
-    (folder / "ready").touch()
+    ready.write_text(wanted)
 
 
 def _pixels(dense: Candidate, pictures: Pictures) -> np.ndarray:
@@ -175,7 +179,7 @@ def _logits(folder: Path, net: Candidate, path: Path) -> list[np.ndarray]:
 
 def measured(paths: Sequence[Path], rounds: int) -> dict[Path, Measurement]:
     """All files in turn, a process each time, on one thread."""
-    plan = Plan(rounds=rounds, runs=200, max_s=0.5, warmup_s=0.7)
+    plan = Plan(rounds=rounds, runs=200, max_s=0.4, warmup_s=0.5)
     progress = lambda done, total, _: print(f"\r{done}/{total}", end="", file=sys.stderr)  # noqa: E731
     found = benchmark(paths, [Target(LocalDevice())], plan, progress)
     print(file=sys.stderr)
@@ -261,11 +265,11 @@ def main() -> None:
         parser.add_argument(f"--{option}", type=Path, required=True)
     parser.add_argument("--python-of", action="append", default=[], metavar="TOOL=PYTHON")
     parser.add_argument("--calibrate", type=int, default=300, help="pictures, at most")
-    parser.add_argument("--observers", default="mse,minmax", help="of ours")
+    parser.add_argument("--ours", default="mse,minmax", help="stages: mse, minmax, corrected")
     parser.add_argument("--only", action="append", default=[], metavar="TOOL")
-    parser.add_argument("--rounds", type=int, default=11, help="processes for each file")
+    parser.add_argument("--rounds", type=int, default=7, help="processes for each file")
     given = parser.parse_args()
-    forms = [f"edgepress-{o}-{f}" for o in given.observers.split(",") for f in ("onnx", "tflite")]
+    forms = [f"edgepress-{o}-{f}" for o in given.ours.split(",") for f in ("onnx", "tflite")]
     names = [name for name in (*forms, *TOOLS) if not given.only or name in given.only]
     pythons = dict(entry.split("=", 1) for entry in given.python_of)
     folder = given.out / given.net

@@ -29,9 +29,16 @@ Pictures = np.ndarray
 Work = Callable[[], float | None]
 
 
-def ours(observer: str, folder: Path, pictures: Pictures, target: Path) -> Work:
-    from compress.checkpoint import load_candidate
+def stage_of(name: str) -> Any:
+    """'mse', 'minmax' and 'percentile': QuantizeInt8 alone; 'corrected': biases corrected, too."""
+    from compress.stages.correct_bias import CorrectBias
     from compress.stages.quantize_int8 import QuantizeInt8
+
+    return CorrectBias(QuantizeInt8("mse")) if name == "corrected" else QuantizeInt8(name)  # type: ignore[arg-type]
+
+
+def ours(name: str, folder: Path, pictures: Pictures, target: Path) -> Work:
+    from compress.checkpoint import load_candidate
     from compress.task import Task
     from targets.formats.onnx import OnnxExporter
     from targets.formats.tflite import TFLiteExporter
@@ -44,7 +51,7 @@ def ours(observer: str, folder: Path, pictures: Pictures, target: Path) -> Work:
         seed=0,
     )
     export = OnnxExporter() if target.suffix == ".onnx" else TFLiteExporter()
-    stage = QuantizeInt8(observer)  # type: ignore[arg-type]
+    stage = stage_of(name)
 
     def work() -> float:
         start = time.perf_counter()
@@ -195,11 +202,11 @@ TOOLS: dict[str, tuple[str, str, Callable[[Path, Pictures, Path], Work]]] = {
 
 
 def tool(name: str) -> tuple[str, str, Callable[[Path, Pictures, Path], Work]]:
-    """As in TOOLS; ours are named 'edgepress-OBSERVER-onnx' and '-tflite'."""
+    """As in TOOLS; ours are named 'edgepress-STAGE-onnx' and '-tflite' (see `stage_of`)."""
     if name in TOOLS:
         return TOOLS[name]
-    _, observer, form = name.split("-")
-    return f".{form}", "edgepress", lambda *given: ours(observer, *given)
+    _, stage, form = name.split("-")
+    return f".{form}", "edgepress", lambda *given: ours(stage, *given)
 
 
 def made_by(package: str) -> str:

@@ -5,7 +5,7 @@
 FOLDER holds what all start from: `fp32.onnx`, `fp32.tflite`, `folded.safetensors` (ours) and
 `calibration.npy` (float32 N x C x H x W, as the net takes them). The file becomes FOLDER/TOOL.onnx
 or .tflite, what it took and who made it FOLDER/TOOL.json. Seconds: calibration, quantization and
-the file, without imports and without decoding pictures.
+the file, without imports, tracing the float net and decoding pictures.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ def ours(name: str, folder: Path, pictures: Pictures, target: Path) -> Work:
     )
     export = OnnxExporter() if target.suffix == ".onnx" else TFLiteExporter()
     stage = stage_of(name)
+    # The others start from a net that has been traced: the .onnx or .tflite.
+    assert candidate.network.graph.nodes
 
     def work() -> float:
         start = time.perf_counter()

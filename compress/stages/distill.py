@@ -1,8 +1,8 @@
 """Distill: a short training on integer grids by the float net's own answers, without labels.
 
-Hinton et al. 2015 (arXiv:1503.02531), section 2: the divergence of softened probabilities. Weights,
-biases and the steps of all grids are trained (see compress/fake_quant.py), on the calibration
-pictures alone.
+Hinton et al. 2015 (arXiv:1503.02531), section 2: the divergence of softened probabilities. Biases
+and the steps of all grids are trained (see compress/fake_quant.py), and weights where asked, on
+the calibration pictures alone.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Distill:
     The float net is the candidate as handed in, its batch norms folded. steps: 0 and more; each
     takes the next `batch` pictures of task.calibration, over and over in their order. The answers
     are compared at `temperature`, above 0. learning_rate: above 0, at the first step; it falls to
-    0 along a cosine. trains: "all", or "biases" alone (and the steps of the grids).
+    0 along a cosine. trains: the biases and the steps of the grids, or "all": the weights, too.
 
     Pruned weights stay zero, shared ones in their clusters, zero points as calibrated. One batch
     is in memory at a time, and the float net's answers.
@@ -45,10 +45,10 @@ class Distill:
 
     quantize: Stage | tuple[Stage, ...] = field(default_factory=QuantizeInt8)
     steps: int = field(kw_only=True)
-    learning_rate: float = 1e-5
+    learning_rate: float = 2e-5
     batch: int = 16
     temperature: float = 1.0
-    trains: Literal["all", "biases"] = "all"
+    trains: Literal["all", "biases"] = "biases"
     changes: ClassVar[Literal["structure", "values"]] = "values"
     encodes: ClassVar[bool] = True
 

@@ -16,7 +16,7 @@ from recipes.toolbox.cifar import baseline, cifar10_task
 from recipes.toolbox.job import Job
 
 QUANTIZE = QuantizeInt8("mse")
-EPOCHS = 2
+EPOCHS = 1
 RATE = 0.002
 
 

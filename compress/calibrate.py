@@ -64,11 +64,23 @@ class Calibrator:
         Of the tensors that may carry a grid only.
         """
         cut = (100 - percent) / 200
-        return {t: trimmed(*seen, cut) for t, seen in self._histograms().items()}
+        return self._ranges(lambda whole, counts: trimmed(whole, counts, cut))
 
     def mse(self) -> dict[TensorId, Range]:
         """The range, 0 included, whose grid errs least in the squared mean; as `percentile`."""
-        return {t: least_error(*seen) for t, seen in self._histograms().items()}
+        return self._ranges(least_error)
+
+    def _ranges(
+        self, narrowed: Callable[[Range, NDArray[np.float64]], Range]
+    ) -> dict[TensorId, Range]:
+        """Each tensor's range, narrowed by its histogram; the net's outputs keep all of theirs.
+
+        What is cut off there is the first class of the surest answers.
+        """
+        return {
+            tensor: whole if tensor in self.graph.outputs else narrowed(whole, counts)
+            for tensor, (whole, counts) in self._histograms().items()
+        }
 
     def _histograms(self) -> dict[TensorId, tuple[Range, NDArray[np.float64]]]:
         """Range and, in a second pass, how many values fall in each of BINS.

@@ -44,7 +44,7 @@ class QuantizeInt8:
 
     observer: "minmax"; "percentile" with percentile in (50, 100] of the values inside; or "mse",
     the range that errs least. The last two see the pictures twice, and are for photographs, whose
-    activations have long thin tails.
+    activations have long thin tails; the net's outputs keep their whole range.
     per_channel: a scale for each output channel of a dense weight, or one in all. Shared weights
     keep indices and zeros: their codebook is rounded. Integer weights stay as they are.
     weight_bits: 8 or 4 for dense weights, or (pattern, bits) pairs by layer name or role, of which

@@ -21,11 +21,10 @@ MIXED = {
     "squeezenet": (("features.0", 8), ("*", 4)),
     "mobilenet_v2": (("features.0.*", 8), ("depthwise", 8), ("*", 4)),
 }
-FORMATS = ("onnx", "tflite", "dc", "onnx-packed")
 
 
 def main(job: Job) -> None:
-    job.need_formats(*FORMATS)
+    job.need_formats("onnx", "tflite", "dc", "onnx-packed")
     net = job.choose_net(NETS)
     title, load = NETS[net]
     dense = load(job.need_weights("the net's .safetensors or .pth file for ImageNet"))
@@ -35,7 +34,7 @@ def main(job: Job) -> None:
     int4 = job.compress(folded, [AdaRound(4, fit_bias=True), QuantizeInt8("mse")], task)
     mixed = job.compress(folded, [AdaRound(MIXED[net], fit_bias=True), QuantizeInt8("mse")], task)
     job.deliver("fp32", folded, ("onnx", "tflite"), task)
-    job.deliver("int4", plain, FORMATS, task)
-    job.deliver("int4-adaround", int4, FORMATS, task)
-    job.deliver("int4-int8-adaround", mixed, FORMATS, task)
+    job.deliver("int4", plain, ("onnx", "tflite", "dc"), task)
+    job.deliver("int4-adaround", int4, ("onnx", "tflite", "dc", "onnx-packed"), task)
+    job.deliver("int4-int8-adaround", mixed, ("onnx", "tflite", "dc", "onnx-packed"), task)
     job.finish(job.about(title, "photographs", "int4", max_drop=0.03))

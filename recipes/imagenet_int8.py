@@ -15,6 +15,8 @@ from compress.candidate import Candidate
 from compress.checkpoint import read_weights
 from compress.models.mobilenet_v2 import mobilenet_v2_spec
 from compress.models.squeezenet_caffe import from_caffe, squeezenet1_1_caffe_spec
+from compress.stages.correct_bias import CorrectBias
+from compress.stages.equalize_ranges import EqualizeRanges
 from compress.stages.fold_batchnorm import FoldBatchNorm
 from compress.stages.quantize_int8 import QuantizeInt8
 from recipes.toolbox.job import Job
@@ -31,6 +33,8 @@ def mobilenet_v2(weights: Path) -> Candidate:
 
 NETS = {"squeezenet": ("SqueezeNet 1.1", squeezenet), "mobilenet_v2": ("MobileNetV2", mobilenet_v2)}
 
+INT8 = (EqualizeRanges("loss"), CorrectBias(QuantizeInt8("mse")))
+
 
 def main(job: Job) -> None:
     job.need_formats("onnx", "tflite", "dc")
@@ -38,7 +42,7 @@ def main(job: Job) -> None:
     dense = load(job.need_weights("the net's .safetensors or .pth file for ImageNet"))
     task = photo_task(job, dense)
     folded = job.compress(dense, [FoldBatchNorm()], task)
-    int8 = job.compress(folded, [QuantizeInt8("mse")], task)
+    int8 = job.compress(folded, INT8, task)
     job.deliver("fp32", folded, ("onnx", "tflite"), task)
     job.deliver("int8", int8, ("onnx", "tflite", "dc"), task)
     job.finish(job.about(title, "photographs", "int8", max_drop=0.01))

@@ -25,7 +25,7 @@ from compress.stages.layers import choose
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.task import Task
 
-_METHODS = ("empirical", "analytic")
+_METHODS = ("analytic", "empirical")
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,17 @@ class CorrectBias:
 
     quantize: the stage that moves the means, or a tuple of stages; whatever it leaves (int8, int4,
     shared or pruned weights, with grids or without). The net that comes in is the reference.
-    method: "empirical" compares the means of the layers' outputs in both nets, layer by layer, the
-    layers before mended already; so grids count, too. "analytic" takes each layer's own rounded
-    weights and the reference's mean inputs, which is faster.
+    method: "analytic" takes each layer's own rounded weights and the reference's mean inputs.
+    "empirical" compares the means of the layers' outputs in both nets, layer by layer, the layers
+    before mended already; so grids count, too, and what they clip shifts all layers behind. On
+    MobileNetV2 for photographs the former is faster and the answers nearer.
     Sees the pictures of task.calibration once, a few at a time. The bias stays float32 in the
     candidate; where weights and inputs are integers it is then rounded to int32 as ever, by at most
     half of s_x * s_w.
     """
 
     quantize: Stage | tuple[Stage, ...] = field(default_factory=QuantizeInt8)
-    method: Literal["empirical", "analytic"] = "empirical"
+    method: Literal["analytic", "empirical"] = "analytic"
     changes: ClassVar[Literal["structure", "values"]] = "values"
     encodes: ClassVar[bool] = True
 

@@ -29,12 +29,12 @@ Pictures = np.ndarray
 Work = Callable[[], float | None]
 
 
-def stage_of(name: str) -> Any:
-    """'mse', 'minmax' and 'percentile': QuantizeInt8 alone; 'corrected': biases corrected, too."""
-    from compress.stages.correct_bias import CorrectBias
+def stages_of(name: str) -> tuple[Any, ...]:
+    """'mse', 'minmax', 'percentile': QuantizeInt8 alone; 'repaired': as imagenet_int8 does."""
     from compress.stages.quantize_int8 import QuantizeInt8
+    from recipes.imagenet_int8 import INT8
 
-    return CorrectBias(QuantizeInt8("mse")) if name == "corrected" else QuantizeInt8(name)  # type: ignore[arg-type]
+    return INT8 if name == "repaired" else (QuantizeInt8(name),)  # type: ignore[arg-type]
 
 
 def ours(name: str, folder: Path, pictures: Pictures, target: Path) -> Work:
@@ -51,13 +51,15 @@ def ours(name: str, folder: Path, pictures: Pictures, target: Path) -> Work:
         seed=0,
     )
     export = OnnxExporter() if target.suffix == ".onnx" else TFLiteExporter()
-    stage = stage_of(name)
+    stages = stages_of(name)
     # The others start from a net that has been traced: the .onnx or .tflite.
     assert candidate.network.graph.nodes
 
     def work() -> float:
         start = time.perf_counter()
-        made = stage(candidate, task).candidate
+        made = candidate
+        for stage in stages:
+            made = stage(made, task).candidate
         quantized = time.perf_counter() - start
         export(made, target)
         return quantized
@@ -204,7 +206,7 @@ TOOLS: dict[str, tuple[str, str, Callable[[Path, Pictures, Path], Work]]] = {
 
 
 def tool(name: str) -> tuple[str, str, Callable[[Path, Pictures, Path], Work]]:
-    """As in TOOLS; ours are named 'edgepress-STAGE-onnx' and '-tflite' (see `stage_of`)."""
+    """As in TOOLS; ours are named 'edgepress-STAGE-onnx' and '-tflite' (see `stages_of`)."""
     if name in TOOLS:
         return TOOLS[name]
     _, stage, form = name.split("-")

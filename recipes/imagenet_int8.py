@@ -16,6 +16,7 @@ from compress.checkpoint import read_weights
 from compress.models.mobilenet_v2 import mobilenet_v2_spec
 from compress.models.squeezenet_caffe import from_caffe, squeezenet1_1_caffe_spec
 from compress.stages.correct_bias import CorrectBias
+from compress.stages.distill import Distill
 from compress.stages.equalize_ranges import EqualizeRanges
 from compress.stages.fold_batchnorm import FoldBatchNorm
 from compress.stages.quantize_int8 import QuantizeInt8
@@ -33,16 +34,23 @@ def mobilenet_v2(weights: Path) -> Candidate:
 
 NETS = {"squeezenet": ("SqueezeNet 1.1", squeezenet), "mobilenet_v2": ("MobileNetV2", mobilenet_v2)}
 
-INT8 = (EqualizeRanges("loss"), CorrectBias(QuantizeInt8("mse")))
+# Chosen on the photographs of --data: distilling brings MobileNetV2's answers nearer to fp32's
+# (divergence 0.021 -> 0.016), SqueezeNet's not (0.0055 -> 0.0060).
+REPAIRED = CorrectBias(QuantizeInt8("mse"))
+INT8 = {
+    "squeezenet": (EqualizeRanges("loss"), REPAIRED),
+    "mobilenet_v2": (EqualizeRanges("loss"), Distill(REPAIRED, steps=60)),
+}
 
 
 def main(job: Job) -> None:
     job.need_formats("onnx", "tflite", "dc")
-    title, load = NETS[job.choose_net(NETS)]
+    net = job.choose_net(NETS)
+    title, load = NETS[net]
     dense = load(job.need_weights("the net's .safetensors or .pth file for ImageNet"))
     task = photo_task(job, dense)
     folded = job.compress(dense, [FoldBatchNorm()], task)
-    int8 = job.compress(folded, INT8, task)
+    int8 = job.compress(folded, INT8[net], task)
     job.deliver("fp32", folded, ("onnx", "tflite"), task)
     job.deliver("int8", int8, ("onnx", "tflite", "dc"), task)
     job.finish(job.about(title, "photographs", "int8", max_drop=0.01))

@@ -265,7 +265,9 @@ def main() -> None:
         parser.add_argument(f"--{option}", type=Path, required=True)
     parser.add_argument("--python-of", action="append", default=[], metavar="TOOL=PYTHON")
     parser.add_argument("--calibrate", type=int, default=300, help="pictures, at most")
-    parser.add_argument("--ours", default="repaired,minmax", help="stages: repaired, mse, minmax")
+    parser.add_argument(
+        "--ours", default="repaired,minmax", help="stages: repaired, distilled, mse, minmax"
+    )
     parser.add_argument("--only", action="append", default=[], metavar="TOOL")
     parser.add_argument("--rounds", type=int, default=7, help="processes for each file")
     given = parser.parse_args()

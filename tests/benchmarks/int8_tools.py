@@ -30,11 +30,15 @@ Work = Callable[[], float | None]
 
 
 def stages_of(name: str) -> tuple[Any, ...]:
-    """'mse', 'minmax', 'percentile': QuantizeInt8 alone; 'repaired': as imagenet_int8 does."""
+    """'mse', 'minmax', 'percentile': QuantizeInt8 alone; the others are stages of imagenet_int8.
+
+    'repaired': channels balanced and biases corrected; 'distilled': a short training then.
+    """
     from compress.stages.quantize_int8 import QuantizeInt8
     from recipes.imagenet_int8 import INT8
 
-    return INT8 if name == "repaired" else (QuantizeInt8(name),)  # type: ignore[arg-type]
+    named = {"repaired": INT8["squeezenet"], "distilled": INT8["mobilenet_v2"]}
+    return named.get(name) or (QuantizeInt8(name),)  # type: ignore[arg-type]
 
 
 def ours(name: str, folder: Path, pictures: Pictures, target: Path) -> Work:

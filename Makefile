@@ -59,6 +59,7 @@ results: $(READY)
 	$(VENV)/bin/edgepress table $(wildcard recipes/results/lenet5.deep*.json recipes/results/*-imagenet.int8.*.json) --into README.md
 	$(VENV)/bin/edgepress table --containers $(wildcard $(CONTAINERS)) --into README.md
 	$(VENV)/bin/edgepress table --packed $(wildcard $(CONTAINERS)) --into README.md
+	$(VENV)/bin/edgepress table --int8 $(wildcard recipes/results/*.int8*.json recipes/results/*.int4.*.json) --into README.md
 
 # torch's threads sleep instead of spinning: else other work on the cores slows them tenfold.
 test: export OMP_WAIT_POLICY ?= PASSIVE

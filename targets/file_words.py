@@ -29,7 +29,8 @@ class Cell(NamedTuple):
 
 def file_columns(rows: Sequence[Row]) -> tuple[str, ...]:
     """The columns of the files table: what none of the rows has is left out."""
-    agreement = any(row.agreement is not None for row in rows)
+    # Of labelled pictures it stands below the change of top-1.
+    agreement = any(row.agreement is not None and row.top1 is None for row in rows)
     labelled = any(row.top1 is not None for row in rows) or not agreement
     return (
         *("Precision", "File", "Ratio", "Download"),
@@ -77,18 +78,17 @@ def _against(row: Row) -> Cell:
     if row.top1 is None or row.top1_fp32 is None:
         return Cell(MISSING)
     images = "" if row.won is None or row.lost is None else f"{row.won} won, {row.lost} lost"
-    return Cell(points_text(row.top1 - row.top1_fp32), images)
+    same = "" if row.agreement is None else f"same {share_text(row.agreement)}"
+    return Cell(points_text(row.top1 - row.top1_fp32), images, same)
 
 
 def _agreement(row: Row) -> Cell:
     if row.agreement is None:
         return Cell(MISSING)
-    detail = ""
+    estimate = ""
     if row.top1 is None and row.estimated_drop is not None:
-        detail = f"est. {points_text(-row.estimated_drop)} points"
-    elif row.logit_sqnr_db is not None:
-        detail = f"{row.logit_sqnr_db.value:.1f} dB"
-    return Cell(share_text(row.agreement), detail)
+        estimate = f"est. {points_text(-row.estimated_drop)} points"
+    return Cell(share_text(row.agreement), estimate)
 
 
 def _held_out(row: Row) -> Cell:
@@ -154,12 +154,12 @@ def _scores_notes(report: Report) -> str:
     said: list[str] = []
     if any(r.top1 is not None for r in rows):
         said.append(f"Top-1 on {images}, with its 95 % Wilson interval. ")
-    if any(r.agreement is not None for r in rows):
+    if any(r.agreement is not None and r.top1 is None for r in rows):
         said.append(
             f"Agreement: on how many of {images} the file's first class is the original's. "
         )
-    if any(r.logit_sqnr_db is not None for r in rows):
-        said.append("dB: the original's outputs over the file's difference from them. ")
+    elif any(r.agreement is not None for r in rows):
+        said.append("Same: how often the file's first class is the fp32 file's. ")
     if any(r.top1 is None and r.estimated_drop is not None for r in rows):
         said.append(
             "Est.: the change of top-1 that follows if the original's own probabilities are right. "

@@ -170,7 +170,7 @@ def grid_comparison(
         GridDifference(
             one.name,
             one.other,
-            f"{_said(ours.activations[one.name])} and {_said(theirs.activations[one.other])}",
+            _said_grids(ours.activations[one.name], theirs.activations[one.other]),
         )
         for one in found
         if one.same_grid is False
@@ -212,8 +212,13 @@ def _same_scales(mine: FloatArray, theirs: FloatArray) -> bool:
     return bool((np.abs(mine) == np.abs(theirs)).all())
 
 
-def _said(grid: FileGrid) -> str:
-    return f"scale {grid.scale:.6g}, zero point {grid.zero_point}"
+def _said_grids(*grids: FileGrid) -> str:
+    """With as many digits as tell them apart: 9 do for any two float32 numbers."""
+    texts = [
+        [f"scale {grid.scale:.{digits}g}, zero point {grid.zero_point}" for grid in grids]
+        for digits in (6, 9)
+    ]
+    return " and ".join(next((t for t in texts if len({*t}) > 1), texts[-1]))
 
 
 def _said_scales(mine: FloatArray, theirs: FloatArray) -> str:

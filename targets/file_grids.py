@@ -19,6 +19,7 @@ from targets.files import read_bytes
 from targets.formats.tflite_schema import WEIGHTED, Source, names_of
 
 _ONNX_WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
+_FIXED = frozenset({"Pad", "Cast"})
 
 
 @dataclass(frozen=True)
@@ -54,20 +55,22 @@ def _onnx_grids(graph: onnx.GraphProto) -> FileGrids:
     constants = {str(i.name): i for i in graph.initializer}
     activations: dict[str, FileGrid] = {}
     made: dict[str, tuple[str, NDArray[np.float32]]] = {}
-    # A weight may get channels of zeros first, by a Pad that is done once.
-    fixed = {o: str(n.input[0]) for n in graph.node if n.op_type == "Pad" for o in n.output}
+    # A weight may get channels of zeros by a Pad, or come from int4 by a Cast, both done once.
+    fixed = {o: str(n.input[0]) for n in graph.node if n.op_type in _FIXED for o in n.output}
     for node in graph.node:
         if node.op_type != "DequantizeLinear" or node.input[1] not in constants:
             continue
         scale = numpy_helper.to_array(constants[node.input[1]]).astype(np.float32)
-        stored = fixed.get(node.input[0], str(node.input[0]))
+        stored = str(node.input[0])
+        while stored in fixed:
+            stored = fixed[stored]
         if stored in constants:
             made[node.output[0]] = (stored, scale.reshape(-1))
-        elif scale.ndim == 0:
+        elif scale.size == 1:
             given = len(node.input) > 2 and node.input[2] in constants
-            zero = numpy_helper.to_array(constants[node.input[2]]) if given else np.uint8(0)
-            signed = np.asarray(zero).dtype == np.int8
-            activations[node.output[0]] = FileGrid(float(scale), int(zero) + 128 * signed)
+            zero = np.asarray(numpy_helper.to_array(constants[node.input[2]]) if given else 0)
+            offset = 128 if zero.dtype == np.int8 else 0
+            activations[node.output[0]] = FileGrid(scale.item(), int(zero.item()) + offset)
     for name in (str(value.name) for value in graph.input):
         found = _input_grid(graph, name, activations)
         if found is not None:

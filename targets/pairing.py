@@ -7,7 +7,7 @@ pairs are as alike as they can be.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ def _alike(mine: FloatArray, other: FloatArray) -> tuple[float, FloatArray | Non
     step = max(1, mine.size // _PLACES)
     wanted = mine.reshape(-1)[::step].astype(np.float64)
     power = float(wanted @ wanted)
-    for form in layouts(other, mine.shape):
+    for form in _forms(other, mine.shape):
         difference = form.reshape(-1)[::step] - wanted
         noise = float(difference @ difference)
         if not np.isfinite(noise) or not power:
@@ -59,6 +59,13 @@ def _alike(mine: FloatArray, other: FloatArray) -> tuple[float, FloatArray | Non
         if db - _LEAST_DB > best:
             best, nearest = db - _LEAST_DB, form
     return best, nearest
+
+
+def _forms(values: FloatArray, shape: Sequence[int]) -> Iterator[FloatArray]:
+    """`values` in the layouts that a tensor of `shape` may have: either file's channels go last."""
+    yield from layouts(values, shape)
+    if values.ndim == 4 and (last := values.transpose(0, 2, 3, 1)).shape == tuple(shape):
+        yield last
 
 
 def _without_strangers(

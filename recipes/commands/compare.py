@@ -45,19 +45,23 @@ def execute(arguments: argparse.Namespace) -> None:
     with busy() as now:
         now("comparing answers")
         answers = _answers(files, shown)
-        tensors, grids = None, None
+        tensors, grids, ends = None, None, ("", "")
         if arguments.layers:
             now("comparing tensors")
-            own = [(f.tensors(shown.few()), f.grids()) for f in files]
-            tensors = tensor_differences(own[0], own[1])
-            grids = grid_comparison(tensors, own[0][1], own[1][1])
+            ours, theirs = ((f.tensors(shown.few()), f.grids()) for f in files)
+            tensors = tensor_differences(ours, theirs)
+            grids = grid_comparison(tensors, ours[1], theirs[1])
+            ends = (next(reversed(ours[0])), next(reversed(theirs[0])))
     if arguments.json:
         print(json.dumps(_raw(files, shown, answers, tensors, grids), indent=1, allow_nan=False))
         return
     print(f"{files[0].path} and {files[1].path}, on {shown.words()}")
     print("\n".join(_answer_lines(answers)))
+    if arguments.data is None and not answers.same:
+        print("random inputs tell little of the agreement on pictures: give some by --data")
     if tensors is not None and grids is not None:
-        lines = ("", *_table(tensors), "", *_parting(tensors, answers.same))
+        print(f"\ntensors on {shown.few_words()}:")
+        lines = (*_table(tensors), *_parting(tensors, answers.same, ends))
         print("\n".join((*lines, *_kernels(files), "", *_grid_lines(grids))))
 
 
@@ -85,24 +89,36 @@ def _table(found: tuple[TensorDifference, ...]) -> Iterator[str]:
         yield "no tensor of the one file is like one of the other: are they files of one net?"
         return
     yield from columns(_COLUMNS, [_row(one) for one in found], (*_COLUMNS[:3], *_COLUMNS[-2:]))
+    yield ""
 
 
-def _parting(found: tuple[TensorDifference, ...], same: bool) -> Iterator[str]:
+def _parting(
+    found: tuple[TensorDifference, ...], same: bool, ends: tuple[str, str]
+) -> Iterator[str]:
+    """`ends`: the last tensors of both files."""
     if same:
         yield "they part nowhere: their answers are the same"
         return
+    if not found:
+        return
     first, fall = first_parting(found), largest_fall(found)
     if first is None:
-        yield f"they part nowhere: {len(found)} tensors differ by no more than one rounding"
+        yield (
+            f"they part nowhere here: none of {len(found)} tensors differs by more than one "
+            f"rounding or another order of sums"
+        )
     else:
         rms = f"{_number(first)} in the root mean square"
-        yield f"they part first at {first.name} (in the other file {first.other}): {rms}"
+        other = "" if first.other == first.name else f" (in the other file {first.other})"
+        yield f"they part first at {first.name}{other}: {rms}"
     if fall is not None and (fall[1].sqnr_db or 0.0) < _EXACT_DB:
         before, after = fall
         yield (
             f"the SQNR falls most from {before.name}, {_db(before.sqnr_db)}, to {after.name}, "
             f"{_db(after.sqnr_db)}"
         )
+    if found[-1].name != ends[0] and found[-1].other != ends[1]:
+        yield f"behind {found[-1].name} nothing in the one file is like anything in the other"
 
 
 def _kernels(files: tuple[Opened, Opened]) -> Iterator[str]:
@@ -141,7 +157,8 @@ def _grid_lines(found: GridComparison) -> Iterator[str]:
         return
     yield f"grids      {len(found.differences)} differ, {compared}:"
     for one in found.differences[:_MOST_GRIDS]:
-        yield f"  {_short(one.name)} ({_short(one.other)}): {one.what}"
+        other = "" if one.other == one.name else f" ({_short(one.other)})"
+        yield f"  {_short(one.name)}{other}: {one.what}"
     if len(found.differences) > _MOST_GRIDS:
         yield f"  and {len(found.differences) - _MOST_GRIDS} more; --json has them all"
 

@@ -98,6 +98,11 @@ class Shown:
             return f"{self.count} pictures of random pixels, prepared as the files say"
         return f"{self.count} random inputs in [0, 1], as the files do not say what they take"
 
+    def few_words(self) -> str:
+        """What `few` gives, behind `words`."""
+        count = min(self.count, self._few)
+        return "the first of them" if count == 1 else f"the first {count} of them"
+
     def batches(self) -> Iterator[FloatArray]:
         """float32 (N, C, H, W), the same at each call."""
         for start in range(0, self.count, _BLOCK):

@@ -12,14 +12,17 @@ import pytest
 from onnx import numpy_helper
 
 from compress.errors import EquivalenceError
-from targets.file_difference import answer_difference
-from targets.file_grids import file_grids
+from compress.stages.quantize_int8 import QuantizeInt8
+from targets.file_difference import answer_difference, grid_comparison, tensor_differences
+from targets.file_grids import FileGrid, FileGrids, file_grids
+from targets.formats.onnx import OnnxExporter
 from targets.formats.tflite import TFLiteExporter
 from targets.pairing import pair_tensors
 from targets.runtimes.onnxruntime import OnnxRuntime
+from tests.digits import trained
 from tests.exports import exported
 from tests.nets import digits_residual_spec
-from tests.onnx_files import quantized
+from tests.onnx_files import folded, quantized
 from tests.recipes.answering import (
     BAD_MODELS,
     PICTURES,
@@ -70,6 +73,8 @@ def test_answers_are_those_of_the_runtimes(capsys: pytest.CaptureFixture[str]) -
         f"agreement  {same / PICTURES:.2%} of the first classes, {same} of {PICTURES}"
     )
     assert divergence.startswith("divergence ")
+    drawn = told(capsys, "compare", fp32_file(), int8_file()).splitlines()
+    assert drawn[-1].endswith("give some by --data")
 
 
 def test_fp32_and_int8_part_by_rounding_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,10 +89,12 @@ def test_fp32_and_int8_part_by_rounding_alone(capsys: pytest.CaptureFixture[str]
     assert {"input", "relu", "max_pool2d", "logits"} <= {t["name"] for t in tensors}
     assert all(t["unit"] is not None and t["same_grid"] is None for t in tensors)
     assert all(t["sqnr_db"] > 20 for t in tensors if t["sqnr_db"] is not None)
+    assert "\ntensors on the first 4 of them:\n" in out
     first = found["parts_first"]
     named = [t["name"] for t in tensors if t["parts"]]
     assert first == (named[0] if named else None)
-    assert f"they part first at {first} (" in out or "they part nowhere" in out
+    said = "they part nowhere" if first is None else f"they part first at {first}: "
+    assert said in out
 
 
 def test_both_formats_carry_the_same_grids(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,16 +110,20 @@ def test_both_formats_carry_the_same_grids(capsys: pytest.CaptureFixture[str]) -
     assert found["grids"]["differences"] == []
     assert found["tensors"][0]["same_grid"] is True
     assert found["answers"]["top1_agreement"] == 1.0
+    turned = json.loads(told(capsys, "compare", tflite_file(), int8_file(), "--layers", "--json"))
+    assert [(t["other"], t["name"]) for t in turned["tensors"]] == [
+        (t["name"], t["other"]) for t in found["tensors"]
+    ]
 
 
 def test_another_scale_is_named_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     out = told(capsys, "compare", int8_file(), other_scale(), "--layers", "--data", folder())
-    assert "they part first at relu_3 (in the other file relu_3): " in out
+    assert "they part first at relu_3: " in out
     assert "the SQNR falls most from " in out
     assert "to relu_3, " in out
     scale = file_grids(int8_file()).activations["relu_3"].scale
     assert "grids      1 differ, of " in out
-    assert f"relu_3 (relu_3): scale {scale:.6g}, zero point 0 and scale {0.25 * scale:.6g}" in out
+    assert f"\n  relu_3: scale {scale:.6g}, zero point 0 and scale {0.25 * scale:.6g}" in out
 
 
 def test_other_weight_scales_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,6 +169,18 @@ def test_files_of_other_makers(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert "on 7 pictures" in told(capsys, *asked, "--most", 7)
 
 
+def test_where_all_likeness_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    def turn(model: onnx.ModelProto) -> None:
+        weight = next(i for i in model.graph.initializer if "fc.weight" in i.name)
+        weight.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weight), weight.name))
+
+    other = changed(fp32_file(), turn)
+    out = told(capsys, "compare", fp32_file(), other, "--layers", "--data", folder())
+    assert "\nbehind mean nothing in the one file is like anything in the other\n" in out
+    alike = told(capsys, "compare", int8_file(), fp32_file(), "--layers", "--data", folder())
+    assert "nothing in the one file" not in alike
+
+
 def test_what_cannot_be_compared(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     said = refused(capsys, "compare", fp32_file(), fp32_file())
     assert "is given twice" in said
@@ -191,6 +214,8 @@ def test_tensors_are_paired_in_order_and_in_any_layout() -> None:
     assert [(a, b) for a, b, _ in found] == [("a", "x"), ("b", "y"), ("c", "z")]
     assert np.array_equal(found[0][2], first)
     assert np.allclose(found[1][2], second + np.float32(1e-3))
+    swapped = pair_tensors(theirs, ours)
+    assert [(b, a) for a, b, _ in swapped] == [("a", "x"), ("b", "y"), ("c", "z")]
 
 
 def test_what_is_only_somewhat_alike_is_no_pair() -> None:
@@ -204,6 +229,39 @@ def test_what_is_only_somewhat_alike_is_no_pair() -> None:
     wrong = last + rng.normal(size=(2, 3)).astype(np.float32) * np.float32(0.4)
     found = pair_tensors({"conv": before, "end": last}, {"relu": after, "end": wrong})
     assert [a for a, _, _ in found] == ["conv", "end"]
+
+
+def test_grids_that_hardly_differ_are_told_apart() -> None:
+    one, other = (FileGrid(float(np.float32(s)), 3) for s in (0.0245407, 0.02454071))
+    tensors = {"a": np.arange(8, dtype=np.float32).reshape(2, 4)}
+    ours, theirs = (FileGrids({"a": grid}, ()) for grid in (one, other))
+    found = tensor_differences((tensors, ours), (tensors, theirs))
+    (difference,) = grid_comparison(found, ours, theirs).differences
+    first, second = difference.what.split(" and ")
+    assert first.startswith("scale 0.024540")
+    assert first.endswith(", zero point 3")
+    assert first != second
+
+
+def test_grids_with_scales_in_vectors_and_weights_in_4_bits(tmp_path: Path) -> None:
+    """Other makers' files hold a tensor's scale as a vector of one."""
+
+    def change(model: onnx.ModelProto) -> None:
+        kinds = ("QuantizeLinear", "DequantizeLinear")
+        read = {i for n in model.graph.node if n.op_type in kinds for i in n.input[1:]}
+        for tensor in model.graph.initializer:
+            if tensor.name in read and not tensor.dims:
+                tensor.dims.append(1)
+
+    vectors = changed(int8_file(), change)
+    assert vectors.read_bytes() != int8_file().read_bytes()
+    assert file_grids(vectors).activations == file_grids(int8_file()).activations
+    task = trained(digits_residual_spec).task
+    candidate = QuantizeInt8(weight_bits=4)(folded(digits_residual_spec), task).candidate
+    nibbles, whole = (
+        file_grids(OnnxExporter(opset=n)(candidate, tmp_path / f"{n}.onnx").path) for n in (21, 18)
+    )
+    assert len(nibbles.weights) == len(whole.weights) == len(candidate.network.layers())
 
 
 def test_grids_of_a_float_file_are_none() -> None:

@@ -49,7 +49,7 @@ def expected_shifts(
             value, _, *rest = args
             mean = value.mean(dim=0, keepdim=True)
             error: torch.Tensor = node.target(mean, lost[name], None, *rest[1:])  # type: ignore[operator]
-            found.add(name, channel_means(error), len(value))
+            found.add(name, channel_means(error, _axis(tensor)), len(value))
 
     for block in _blocks(graph, batches):
         with torch.inference_mode():
@@ -75,16 +75,17 @@ def seen_shifts(
 
     def note(tensor: TensorId, value: torch.Tensor) -> torch.Tensor:
         if _weight_of(graph, tensor) in weights:
-            wanted[tensor] = channel_means(value)
+            wanted[tensor] = channel_means(value, _axis(tensor))
         return value
 
     def mend(tensor: TensorId, value: torch.Tensor) -> torch.Tensor:
         name = _weight_of(graph, tensor)
         if name not in weights:
             return value
-        found.add(name, wanted[tensor] - channel_means(value), len(value))
+        axis = _axis(tensor)
+        found.add(name, wanted[tensor] - channel_means(value, axis), len(value))
         shift = torch.from_numpy(found.mean(name).astype(np.float32))
-        return value + (shift.reshape(1, -1, 1, 1) if value.dim() == 4 else shift)
+        return value + (shift.reshape(-1, 1, 1) if axis == 1 else shift)
 
     for block in _blocks(graph, batches):
         with torch.inference_mode():
@@ -93,10 +94,15 @@ def seen_shifts(
     return found.means()
 
 
-def channel_means(value: torch.Tensor) -> Floats:
-    """(channels,) of a convolution's (N, C, H, W) or a linear layer's (N, ..., C), in float64."""
-    flat = value.flatten(2).transpose(1, 2) if value.dim() == 4 else value
+def channel_means(value: torch.Tensor, axis: int) -> Floats:
+    """(channels,), in float64; `axis` holds the channels."""
+    flat = value.movedim(axis, -1)
     return flat.reshape(-1, flat.shape[-1]).double().mean(dim=0).numpy()
+
+
+def _axis(tensor: TensorId) -> int:
+    """Where a layer's output has its channels: (N, C, H, W) or a linear layer's (N, ..., C)."""
+    return 1 if tensor.operator == "conv2d" else -1
 
 
 class _Means:

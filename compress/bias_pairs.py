@@ -56,6 +56,8 @@ class _Finder:
         lacking = self._bias_fault(layer)
         if lacking:
             return f"it {lacking}"
+        if not _on_channels(node):
+            return "its channels are not the second axis"
         relu = self._graph.feeds_only(node.id)
         ceiling = np.inf if relu is None else _ceiling(relu, self._arguments[relu.id])
         if relu is None or ceiling is None:
@@ -81,6 +83,8 @@ class _Finder:
                 lacking = self._bias_fault(layer)
                 if lacking:
                     return f"{layer.name!r}, which reads it, {lacking}"
+                if not _on_channels(node):
+                    return f"{layer.name!r}, which reads it, reads no channels"
                 if node.id.operator == "conv2d" and _pads(self._arguments[node.id], 4):
                     return f"{layer.name!r}, which reads it, pads with zeros"
                 found.append(layer.name)
@@ -92,6 +96,11 @@ class _Finder:
                 return further
             found += further
         return tuple(found) or "nothing reads it"
+
+
+def _on_channels(node: TensorNode) -> bool:
+    """True where a layer's channels are the second axis, as statistics and biases take them."""
+    return node.id.operator == "conv2d" or len(node.shape) == 2
 
 
 def _ceiling(node: TensorNode, args: tuple[Any, ...]) -> float | None:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
-from compress.graph import Graph, TensorId
+from compress.graph import Graph, TensorId, TensorNode
 from compress.graph_runner import GraphRunner
 
 Numbers = NDArray[np.int64]
@@ -102,7 +102,7 @@ class _Follower:
         if known is None or operator in _MOVES:
             return None
         if "weight" in known.parameters and operator in ("conv2d", "linear"):
-            return self._layer(known.parameters["weight"], args[0], known.shape)
+            return self._layer(known, args[0])
         labels = _by_channel(given[0]) if given else None
         follows = operator in _CHANNELWISE or _only_spatial(operator, args)
         if operator in CLIPS and labels is not None:
@@ -117,8 +117,11 @@ class _Follower:
             self._fix(one, reason)
         return self._new(known.shape, reason)
 
-    def _layer(self, weight: str, value: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-        labels = _by_channel(value)
+    def _layer(self, node: TensorNode, value: torch.Tensor) -> torch.Tensor:
+        weight, shape = node.parameters["weight"], node.shape
+        # A linear layer's channels are the last axis: the second one of two alone.
+        whole = node.id.operator == "conv2d" or len(shape) == 2
+        labels = _by_channel(value) if whole else None
         fresh = np.arange(len(self._parents), len(self._parents) + shape[1])
         self._parents += fresh.tolist()
         if labels is None or weight in self._writes:
@@ -130,8 +133,6 @@ class _Follower:
                 self._fixed += [(int(n), _AGAIN) for n in self._reads[weight]]
             self._reads[weight] = labels
         self._writes[weight] = fresh
-        if len(shape) not in (2, 4):
-            self._fixed += [(int(n), "its channels are not the second axis") for n in fresh]
         return _spread(fresh, shape)
 
     def _clip(self, labels: Numbers, bounds: tuple[float, float]) -> bool:
@@ -209,9 +210,9 @@ def _only_spatial(operator: str, args: tuple[Any, ...]) -> bool:
         axes = rest[0] if rest else None
         return value.dim() == 4 and axes is not None and {a % 4 for a in axes} == {2, 3}
     if operator == "pad":
-        _, sides, *rest = args
+        value, sides, *rest = args
         filled = rest[1] if len(rest) > 1 else 0
-        return len(sides) <= 4 and not filled
+        return value.dim() == 4 and len(sides) <= 4 and not filled
     return False
 
 

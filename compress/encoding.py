@@ -221,6 +221,6 @@ def full_grid_bits(codebook: NDArray[np.float32] | NDArray[np.int8]) -> int | No
     """8 or 4 where `codebook` is the whole int8 or int4 grid, which explains no sharing."""
     if codebook.dtype != np.int8:
         return None
-    if codebook.size == 256:
+    if np.array_equal(codebook, int8_codebook()):
         return 8
     return 4 if np.array_equal(codebook, int4_codebook()) else None

@@ -9,6 +9,7 @@ take at most LIVE_BYTES together.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -175,7 +176,12 @@ class _Walk:
         return node.target(args[0], torch.from_numpy(weight), *rest)  # type: ignore[operator]
 
     def _module_of(self, tensor: TensorId) -> nn.Module:
-        return self.module.get_submodule(self.layers[tensor].name)
+        module = self.module.get_submodule(self.layers[tensor].name)
+        if isinstance(module, nn.Conv2d) and module.padding_mode != "zeros":
+            # An operator before it pads in the program: what the layer reads is padded already.
+            module = copy.copy(module)
+            module.padding, module.padding_mode = (0, 0), "zeros"
+        return module
 
 
 @dataclass

@@ -146,7 +146,8 @@ def _integer_layer(
         rest = [torch.from_numpy(steps.astype(np.float64)), *rest[1:]]
     total: torch.Tensor = node.target(codes, integers, *rest)  # type: ignore[operator]
     channels = torch.from_numpy(scale_x * scale_w.astype(np.float64))
-    shape = (1, -1, 1, 1) if total.dim() == 4 else (-1,)
+    # Of a linear layer channels come last, however many axes there are.
+    shape = (1, -1, 1, 1) if integers.dim() == 4 else (-1,)
     return (total * channels.reshape(shape)).float()
 
 

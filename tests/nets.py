@@ -83,6 +83,21 @@ class Plain(nn.Module):
         return self.fc2(F.relu(self.fc1(x.flatten(1))))
 
 
+class ChannelsLast(nn.Module):
+    """Linear layers over (N, H, W, C), of as many channels as rows; the first biases are high."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(1, 8)
+        self.two = nn.Linear(8, 8)
+        self.fc = nn.Linear(8, 10)
+        nn.init.uniform_(self.one.bias, 3, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.one(x.permute(0, 2, 3, 1)))
+        return self.fc(F.relu(self.two(x)).mean((1, 2)))
+
+
 def digits_residual() -> nn.Module:
     return Residual()
 
@@ -93,6 +108,10 @@ def digits_branch() -> nn.Module:
 
 def digits_plain() -> nn.Module:
     return Plain()
+
+
+def digits_channels_last() -> nn.Module:
+    return ChannelsLast()
 
 
 def _spec(function: str) -> ModelSpec:
@@ -114,3 +133,7 @@ def digits_branch_spec() -> ModelSpec:
 
 def digits_plain_spec() -> ModelSpec:
     return _spec("digits_plain")
+
+
+def digits_channels_last_spec() -> ModelSpec:
+    return _spec("digits_channels_last")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from compress.candidate import Candidate
 from compress.edit import FoldedBatchNorm
-from compress.encoding import Encoded, Encoding
+from compress.encoding import Encoded, Encoding, full_grid_bits
 from compress.graph import TensorId
 from compress.int8_weights import bias_floor
 from compress.stages.fold_batchnorm import FoldBatchNorm, norm_factors
@@ -88,7 +88,7 @@ def _raised(encoding: Encoded, floor: NDArray[np.float32]) -> Encoded:
     """The integers rounded anew under scales of at least `floor`; zeros stay zeros."""
     old = np.broadcast_to(encoding.scale, floor.shape)
     scale = np.where(np.abs(old) < floor, np.copysign(floor, old), old).astype(np.float32)
-    if encoding.codebook.size not in (16, 256):  # shared: the channel's weights become zero
+    if full_grid_bits(encoding.codebook) is None:  # shared: the channel's weights become zero
         return replace(encoding, scale=scale, axis=0).without(np.abs(old) < floor)
     shape = (-1,) + (1,) * (encoding.indices.ndim - 1)
     integers = np.rint(encoding.integers() * (old / scale).reshape(shape)).astype(np.int8)

@@ -16,8 +16,9 @@ from compress.stages.fold_batchnorm import FoldBatchNorm
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.stages.share_weights import ShareWeights
 from compress.task import Batch
-from tests.digits import digits, trained
-from tests.nets import digits_branch_spec, digits_residual_spec
+from tests.candidates import fresh
+from tests.digits import digits, digits_task, trained
+from tests.nets import digits_branch_spec, digits_channels_last_spec, digits_residual_spec
 
 PICTURES = digits()["calibration"].images
 ONE_BLOCK = PICTURES[:16]
@@ -55,10 +56,26 @@ def outputs(candidate: Candidate, batch: Batch) -> dict[str, np.ndarray]:
 )
 def test_the_mean_of_each_channel(shape: tuple[int, ...], seed: int) -> None:
     value = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-    channel = 1 if len(shape) == 4 else len(shape) - 1
-    axes = tuple(a for a in range(len(shape)) if a != channel)
-    wanted = value.astype(np.float64).mean(axis=axes)
-    np.testing.assert_allclose(channel_means(torch.from_numpy(value)), wanted, rtol=1e-12)
+    for channel in (1, len(shape) - 1):
+        axes = tuple(a for a in range(len(shape)) if a != channel)
+        wanted = value.astype(np.float64).mean(axis=axes)
+        found = channel_means(torch.from_numpy(value), channel)
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_a_linear_layers_channels_come_last_however_many_axes_there_are() -> None:
+    before = fresh(digits_channels_last_spec)
+    after = QuantizeInt8(weight_bits=4)(before, digits_task()).candidate
+    own, new = before.network.parameters(), after.network.parameters()
+    tensors = before.network.activations(PICTURES)
+    name = "one.weight"
+    node = next(n for n in before.network.graph.nodes if n.parameters.get("weight") == name)
+    lost = tensors[node.inputs[0]] @ (own[name] - new[name]).T
+    found = expected_shifts(before.network, after.network, {name}, [PICTURES])
+    np.testing.assert_allclose(found[name], lost.mean((0, 1, 2)), atol=1e-6)
+    moved = tensors[node.id] - simulate(after).activations(PICTURES)[node.id]
+    found = seen_shifts(before.network, simulate(after), {name}, [PICTURES])
+    np.testing.assert_allclose(found[name], moved.mean((0, 1, 2)), atol=1e-6)
 
 
 @pytest.mark.parametrize("net", SPECS)

@@ -192,3 +192,27 @@ def test_a_layer_that_is_used_twice_is_fixed() -> None:
     groups = channel_groups(Candidate.untrained(spec, 0).network.graph)
     numbers = {*groups.writes["conv.weight"], *groups.reads["conv.weight"]}
     assert numbers <= groups.fixed.keys()
+
+
+def features_padded() -> nn.Module:
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(64, 8), nn.Linear(10, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.two(F.pad(F.relu(self.one(x.flatten(1))), (1, 1)))
+
+    return Padded()
+
+
+@pytest.mark.parametrize(
+    "builder", [f"{__name__}:features_padded", "tests.nets:digits_channels_last"]
+)
+def test_channels_that_are_not_the_whole_second_axis_are_fixed(builder: str) -> None:
+    spec = dataclasses.replace(digits_plain_spec(), builder=builder)
+    candidate = Candidate.untrained(spec, 0)
+    groups = channel_groups(candidate.network.graph)
+    touched = {int(n) for name in ("one.weight", "two.weight") for n in groups.writes[name]}
+    assert touched <= groups.fixed.keys()
+    assert not any(np.isfinite(groups.ceilings))

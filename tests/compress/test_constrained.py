@@ -40,11 +40,20 @@ def shared_integers() -> Encoded:
     return Encoded(rng.integers(0, 7, SHAPE).astype(np.uint8), codebook, scale, 0)
 
 
+def shared_by_bytes() -> Encoded:
+    """256 clusters on an integer grid, in no order: not the full grid, whose codes are bytes."""
+    rng = np.random.default_rng(0)
+    codebook = np.append(0, rng.integers(1, 128, 255)).astype(np.int8)
+    indices = rng.integers(0, 256, SHAPE).astype(np.uint8)
+    return Encoded(indices, codebook, np.full(1, 0.01, np.float32))
+
+
 ENCODINGS: dict[str, Callable[[], Encoding]] = {
     "mask": lambda: half_mask(SHAPE),
     "shared floats": lambda: shared(SHAPE),
     "dense int8": lambda: int8(SHAPE),
     "shared int8": shared_integers,
+    "shared int8, 256 clusters": shared_by_bytes,
 }
 
 

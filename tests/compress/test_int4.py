@@ -41,6 +41,7 @@ def test_the_codebook_is_twos_complement_with_zero_first() -> None:
     assert codebook.tolist() == [*range(8), *range(-8, 0)]
     assert full_grid_bits(codebook) == 4
     assert full_grid_bits(int8_codebook()) == 8
+    assert full_grid_bits(np.roll(int8_codebook(), -1)) is None
     assert full_grid_bits(codebook.astype(np.float32)) is None
     assert full_grid_bits(codebook[:15]) is None
     assert full_grid_bits(np.sort(codebook)) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,34 @@ def test_unchanged_the_weight_gives_the_outputs_at_every_position(spec: Any) -> 
         torch.testing.assert_close(
             torch.bmm(sample.inputs, weight.transpose(1, 2)), sample.outputs, atol=1e-4, rtol=1e-4
         )
+
+
+@pytest.mark.parametrize("mode", ["reflect", "circular", "replicate"])
+def test_what_an_operator_pads_is_padded_once(mode: str) -> None:
+    spec = replace(digits_residual_spec(), builder=f"{__name__}:{mode}")
+    candidate = Candidate.untrained(spec, 0)
+    own = candidate.network.parameters()
+    layer, sample = seen(candidate, 1.0)["0"]
+    weight = torch.from_numpy(own[layer.weight].copy()).reshape(1, 4, -1)
+    made = torch.bmm(sample.inputs, weight.transpose(1, 2))
+    torch.testing.assert_close(made, sample.outputs, atol=1e-5, rtol=1e-5)
+
+
+def padded(mode: Any) -> nn.Module:
+    layer = nn.Conv2d(1, 4, 3, padding=1, padding_mode=mode)
+    return nn.Sequential(layer, nn.ReLU(), nn.Flatten(), nn.Linear(256, 10))
+
+
+def reflect() -> nn.Module:
+    return padded("reflect")
+
+
+def circular() -> nn.Module:
+    return padded("circular")
+
+
+def replicate() -> nn.Module:
+    return padded("replicate")
 
 
 def test_inputs_come_from_the_changed_net_and_outputs_from_the_old_one() -> None:

@@ -16,7 +16,10 @@ from compress.encoding import Encoded, int8_codebook
 from compress.graph import TensorId
 from compress.placement import place
 from compress.simulate import int32_bias, simulate
+from compress.stages.quantize_int8 import QuantizeInt8
 from tests.candidates import fresh, int8, strided_spec
+from tests.digits import digits, digits_task
+from tests.nets import digits_channels_last_spec
 
 X = ActivationQuant(0.03, 120)
 HIDDEN = ActivationQuant(0.21, 3)
@@ -150,6 +153,14 @@ def test_a_weight_with_scales_on_another_axis_runs_in_float() -> None:
     candidate = dataclasses.replace(base, activations={FLAT: ActivationQuant(1e-4, 0, bits=16)})
     batch = pictures(4)
     np.testing.assert_allclose(candidate.predict(batch), base.predict(batch), atol=1e-2)
+
+
+def test_a_linear_layer_over_more_axes_has_its_channels_last() -> None:
+    candidate = fresh(digits_channels_last_spec)
+    quantized = QuantizeInt8()(candidate, digits_task()).candidate
+    images = digits()["validation"].images
+    wanted = candidate.predict(images)
+    assert np.abs(quantized.predict(images) - wanted).max() < 0.02 * np.abs(wanted).max()
 
 
 def test_one_scale_for_the_whole_weight() -> None:

@@ -16,8 +16,9 @@ from compress.errors import StageOrderError
 from compress.stages.absorb_bias import AbsorbHighBias
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.task import Task
+from tests.candidates import fresh
 from tests.digits import Trained, digits, digits_task
-from tests.nets import digits_plain_spec
+from tests.nets import digits_channels_last_spec, digits_plain_spec
 
 PICTURES = digits()["validation"].images
 HERE = "tests.compress.stages.test_absorb_bias"
@@ -109,6 +110,15 @@ def test_what_would_not_be_exact_is_skipped(net: str, reason: str) -> None:
     assert {s.layer: s.reason for s in result.skipped}["one"] == reason
     own, new = start.network.parameters(), result.candidate.network.parameters()
     np.testing.assert_array_equal(own["one.bias"], new["one.bias"])
+
+
+def test_a_linear_layer_over_more_axes_is_left_alone() -> None:
+    start = fresh(digits_channels_last_spec)
+    result = AbsorbHighBias()(start, digits_task())
+    assert result.touched == ()
+    assert {s.layer: s.reason for s in result.skipped}["one"] == (
+        "its channels are not the second axis"
+    )
 
 
 def test_a_channel_that_reaches_the_clip_keeps_its_bias() -> None:

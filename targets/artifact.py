@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.encoding import Encoded, Encoding, full_grid_bits
 from compress.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -88,8 +89,21 @@ def file_sha256(path: Path) -> str:
 
 
 def precision_of(candidate: Candidate) -> str:
-    """'int8' where activations are quantized, 'shared' or 'pruned' by encodings, else 'fp32'."""
+    """What the net computes with, in whatever form a file stores it.
+
+    Where activations are quantized by the layers' weights: 'int8', 'int4' (all on the grid of 16
+    codes), 'mixed' (both, or some layers in float). Else 'shared' or 'pruned' by encodings, 'fp32'.
+    """
     if candidate.activations:
-        return "int8"
+        kinds = {
+            _weights(candidate.encodings.get(one.weight)) for one in candidate.network.layers()
+        }
+        return kinds.pop() if len(kinds) == 1 and kinds != {"fp32"} else "mixed"
     kinds = {type(e).__name__ for e in candidate.encodings.values()}
     return "shared" if "Encoded" in kinds else "pruned" if "Masked" in kinds else "fp32"
+
+
+def _weights(encoding: Encoding | None) -> str:
+    if not isinstance(encoding, Encoded) or not encoding.on_integers:
+        return "fp32"
+    return "int4" if full_grid_bits(encoding.codebook) == 4 else "int8"

@@ -112,6 +112,16 @@ def test_the_tflite_file_holds_the_same_numbers_as_int8() -> None:
     assert_equivalent(int4(), artifact, LiteRtRuntime(), PICTURES)
 
 
+def test_the_artifact_says_int4_or_mixed() -> None:
+    exporters = (NIBBLES, PLAIN, DeepCompressionExporter(), TFLiteExporter())
+    assert {exported(exporter, int4()).precision for exporter in exporters} == {"int4"}
+    task, start = trained(digits_residual_spec).task, folded(digits_residual_spec)
+    first = start.network.layers()[0].name
+    both = QuantizeInt8(weight_bits=((first, 8), ("*", 4)))(start, task).candidate
+    assert exported(PLAIN, both).precision == "mixed"
+    assert exported(PLAIN, quantized(digits_residual_spec)).precision == "int8"
+
+
 @pytest.mark.parametrize("exporter", [NIBBLES, PLAIN], ids=["opset 21", "opset 18"])
 def test_inspecting_says_what_is_stored(exporter: OnnxExporter) -> None:
     found = inspect_file(exported(exporter, int4()).path)

@@ -48,6 +48,7 @@ def test_a_mixed_net_in_files(
         pytest.importorskip("litert_torch", reason="needs pip install 'edgepress[tflite]'")
     candidate, pictures = mixed
     artifact = exported(exporter, candidate)
+    assert artifact.precision == "mixed"
     assert_equivalent(candidate, artifact, runtime, pictures)
     integer = len(candidate.network.layers()) - len(candidate.float_nodes)
     assert len(file_grids(artifact.path).weights) == integer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from targets.advice import UNTOUCHED
 from targets.intervals import paired_difference
 from targets.measurement import ratio_of_times
 from targets.report import Report, Row
@@ -39,7 +40,7 @@ def int8_rows(reports: Sequence[Report]) -> Iterator[tuple[str, ...]]:
     ]
     found.sort(key=lambda x: (x[1].model, x[1].dataset, x[1].path))
     for report, row in found:
-        plain = next((r for r in report.rows if (r.format, r.method) == (row.format, "none")), None)
+        plain = _plain(row, report.rows)
         yield (
             f"{row.model}, {row.dataset}",
             row.path,
@@ -52,6 +53,16 @@ def int8_rows(reports: Sequence[Report]) -> Iterator[tuple[str, ...]]:
             _noise(row),
             _speed(row, plain),
         )
+
+
+def _plain(row: Row, rows: Sequence[Row]) -> Row | None:
+    """The fp32 file of the row's format, timed where the row was if there is such a row."""
+    files = [r for r in rows if (r.format, r.method) == (row.format, UNTOUCHED)]
+    return max(files, key=lambda r: _place(r) == _place(row), default=None)
+
+
+def _place(row: Row) -> tuple[str | None, int | None]:
+    return (row.device, row.threads)
 
 
 def _lost(row: Row) -> str:
@@ -78,8 +89,8 @@ def _noise(row: Row) -> str:
 
 
 def _speed(row: Row, plain: Row | None) -> str:
-    """'2.41x (2.38-2.44)': fp32's time over the file's, the same runtime."""
-    if plain is None or not row.times_ms or not plain.times_ms:
+    """'2.41x (2.38-2.44)': fp32's time over the file's, the same runtime, device and threads."""
+    if plain is None or not row.times_ms or not plain.times_ms or _place(plain) != _place(row):
         return MISSING
     found = ratio_of_times(plain.times_ms, row.times_ms)
     noisy = ", noisy" if row.noisy or plain.noisy else ""

@@ -43,7 +43,7 @@ def layer_cells(row: Int8Layer) -> tuple[str, ...]:
 
 
 def mend_text(row: Int8Layer) -> str:
-    """'CorrectBias: 2.26 to 0.25'; of several tried none, or not tried."""
+    """'CorrectBias: 0.25 left'; 'none of 4 tried' where none saved, a dash where none was."""
     if row.mended_kl is not None:
         return f"{row.mend}: {nats(row.mended_kl)} left"
     return f"none of {row.tried} tried" if row.tried else MISSING

@@ -229,8 +229,7 @@ class Job:
         if not self.deliveries:
             raise RecipeError(f"recipe {self.recipe} delivered no file; call job.deliver first")
         plan = SMOKE if self.smoke else FULL
-        about = replace(about, smoke=self.smoke, sensitivity=self._scan)
-        about = replace(about, int8_scan=self._int8_scan)
+        about = replace(about, smoke=self.smoke, sensitivity=self._scan, int8_scan=self._int8_scan)
         report = summarize(about, self.deliveries, self.sizes, plan, self.untouched)
         sentence = save(report, self.folder)
         self.finished = True

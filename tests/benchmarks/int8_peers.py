@@ -63,10 +63,10 @@ AT_ONCE = 25
 @dataclass(frozen=True)
 class Answers:
     """A file's answers against the float net's, and against the labels. `lost`: right before,
-    wrong now; `won` the other way round."""
+    wrong now; `won` the other way round. sqnr_db: None where nothing differs."""
 
     agreement: float
-    sqnr_db: float
+    sqnr_db: float | None
     top1: float
     lost: int
     won: int
@@ -153,7 +153,7 @@ def answers(folder: Path, net: Candidate, path: Path, float_path: Path) -> Answe
     right, was = tested.argmax(1) == labels, before.argmax(1) == labels
     return Answers(
         agreement=float((compared.argmax(1) == reference.argmax(1)).mean()),
-        sqnr_db=float(10 * np.log10(power / noise)) if noise else float("inf"),
+        sqnr_db=float(10 * np.log10(power / noise)) if noise else None,
         top1=float(right.mean()),
         lost=int((was & ~right).sum()),
         won=int((right & ~was).sum()),
@@ -239,7 +239,7 @@ def _cells(line: Line) -> tuple[str, ...]:
         f"{line.file_bytes:,}",
         f"{line.of_float:.4f}",
         f"{same.agreement:.1%}",
-        f"{same.sqnr_db:.1f}",
+        "equal" if same.sqnr_db is None else f"{same.sqnr_db:.1f}",
         f"{same.top1:.1%}",
         f"{same.lost} / {same.won}",
         f"{line.ms:.3f}",

@@ -35,6 +35,19 @@ def test_an_integer_file_stands_beside_the_fp32_one_of_its_format() -> None:
     assert TABLES["int8"]([report]).count("\n") == 2
 
 
+def test_times_of_other_devices_or_threads_are_not_compared() -> None:
+    plain = make_row("net-fp32.onnx", "fp32", 160_000, 0.10, 0.99)
+    int8 = make_row("net-int8.onnx", "int8", 40_000, 0.04, 0.98)
+    four = [replace(row, threads=4) for row in (plain, int8)]
+    rows = list(int8_rows([make_report(plain, int8, *four)]))
+    assert [cells[9][:5] for cells in rows] == ["2.50×"] * 2
+    slow = replace(plain, times_ms=tuple(tuple(2 * t for t in run) for run in plain.times_ms))
+    rows = list(int8_rows([make_report(slow, int8, *four)]))
+    assert [cells[9][:5] for cells in rows] == ["5.00×", "2.50×"]
+    (cells,) = int8_rows([make_report(replace(plain, threads=4), int8)])
+    assert (cells[3], cells[9]) == ("0.250", "—")
+
+
 def test_without_them_a_cell_says_so() -> None:
     alone = make_row("net-int8.tflite", "int8", 22_000, 0.051, 0.99)
     alone = replace(alone, logit_sqnr_db=None, agreement=None)

@@ -128,8 +128,13 @@ def constrained(
         state[name] = _original(model, name).detach().numpy()
     # Into the net as it was: what the loop hung on the model stays there, and parameters keep
     # their order, by which optimizers number them.
-    load_state(candidate.network.module(), state, "the tuned net")
-    network = candidate.network.with_parameters(state)
+    bare = candidate.network.module()
+    load_state(bare, state, "the tuned net")
+    # Of tied weights the first name alone.
+    once = (*bare.named_parameters(), *bare.named_buffers())
+    network = candidate.network.with_parameters(
+        {name: state[name] for name, _ in once if name in state}
+    )
     tuned = replace(candidate, network=network, activations=grids)
     held.results.append(tuned.with_values({}, encodings))
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import get_args
 
 from compress.errors import RangeError
-from compress.network import LayerInfo
+from compress.network import LayerInfo, Role
 
 
 def select(
@@ -34,3 +35,8 @@ def select(
 def matches(layer: LayerInfo, pattern: str) -> bool:
     """True where `pattern` is the layer's role or matches its name."""
     return pattern == layer.role or fnmatchcase(layer.name, pattern)
+
+
+def exactly(name: str) -> str:
+    """A pattern for the layer of this name alone: one called 'linear' is no role."""
+    return f"[{name[0]}]{name[1:]}" if name in get_args(Role) else name

@@ -44,7 +44,10 @@ class SimulatedForward:
         self.graph = candidate.network.graph
         self.grids = candidate.activations
         self.group_of = _group_numbers(candidate)
-        self._own = {n for n, _ in (*model.named_parameters(), *model.named_buffers())}
+        # By every name: of tied weights the program reads whichever it met first.
+        parameters = model.named_parameters(remove_duplicate=False)
+        buffers = model.named_buffers(remove_duplicate=False)
+        self._own = {n for n, _ in (*parameters, *buffers)}
         for name in (STEPS, FROZEN):
             if hasattr(model, name):
                 raise TaskError(f"the net has an attribute {name!r}, which training needs: rename")

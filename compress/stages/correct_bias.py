@@ -20,6 +20,7 @@ from compress.errors import RangeError, TaskError
 from compress.network import LayerInfo
 from compress.simulate import simulate
 from compress.stage import Stage, StageResult
+from compress.stages.fold_batchnorm import FoldBatchNorm
 from compress.stages.inner import check_inner, joined, run_inner
 from compress.stages.layers import choose
 from compress.stages.quantize_int8 import QuantizeInt8
@@ -84,6 +85,8 @@ class CorrectBias:
     ) -> dict[str, NDArray[np.float64]]:
         """What each layer's bias lacks, by the name of its weight."""
         before = candidate.network
+        if changed.edits != candidate.edits:  # TrainInt8 folds what acted still
+            before = FoldBatchNorm()(candidate, task).candidate.network
         calibration = task.need_calibration("CorrectBias")
         numbered = checked_batches(calibration, before.input_shape, "CorrectBias")
         batches = (batch for _, batch in numbered)

@@ -37,7 +37,8 @@ class Distill:
     The float net is the candidate as handed in, its batch norms folded. steps: 0 and more; each
     takes the next `batch` pictures of task.calibration, over and over in their order. The answers
     are compared at `temperature`, above 0. learning_rate: above 0, at the first step; it falls to
-    0 along a cosine. trains: the biases and the steps of the grids, or "all": the weights, too.
+    0 along a cosine. trains: "biases", and all else of one axis: the steps of the grids and the
+    values of shared weights; or "all": the weights, too.
 
     Pruned weights stay zero, shared ones in their clusters, zero points as calibrated. One batch
     is in memory at a time, and the float net's answers.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, cast
 
+from compress.select import exactly
 from compress.stage import Stage
 from compress.stages.adaround import AdaRound
 from compress.stages.quantize_int8 import QuantizeInt8
@@ -38,8 +39,9 @@ def with_float(stages: Stages, layers: tuple[str, ...]) -> Stages:
 
     Pruned or shared weights may stay so: they are floats.
     """
-    kept = with_int8(stages, lambda s: replace(s, keep_float=(*s.keep_float, *layers)))
-    return tuple(_without(stage, layers) for stage in kept)
+    names = tuple(map(exactly, layers))
+    kept = with_int8(stages, lambda s: replace(s, keep_float=(*s.keep_float, *names)))
+    return tuple(_without(stage, names) for stage in kept)
 
 
 def _changed(stage: Stage, change: Callable[[QuantizeInt8], QuantizeInt8]) -> Stage:

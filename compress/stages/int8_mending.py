@@ -9,6 +9,7 @@ from typing import Any
 
 from compress.candidate import Candidate
 from compress.errors import EdgepressError
+from compress.select import exactly
 from compress.stage import Stage
 from compress.stages.adaround import AdaRound
 from compress.stages.correct_bias import CorrectBias
@@ -81,7 +82,7 @@ def ways(stages: tuple[Stage, ...], worst: tuple[str, ...]) -> Iterator[Way]:
         yield Way("CorrectBias", (), (CorrectBias(stages),))
     inner = int8_in(stages)
     if AdaRound not in kinds and inner and worst:
-        rounding = AdaRound(inner[0].weight_bits, include=worst)
+        rounding = AdaRound(inner[0].weight_bits, include=tuple(map(exactly, worst)))
         yield Way("AdaRound of these layers", (), (rounding, *stages))
 
 

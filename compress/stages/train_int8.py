@@ -8,15 +8,16 @@ their folding, and are frozen late, as Krishnamoorthi (arXiv:1806.08342, section
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from compress.candidate import Candidate, Skipped
 from compress.constrained import Constrained
 from compress.encoding import Encoded
 from compress.errors import RangeError, StageOrderError, TaskError
 from compress.simulated import SimulatedForward
-from compress.stage import Stage, StageResult
+from compress.stage import Stage, StageResult, stage_name
 from compress.stages.acting_norms import (
     with_acting_norms,
     with_folded_norms,
@@ -35,8 +36,9 @@ class TrainInt8:
 
     epochs: 0 and more (0 quantizes alone); learning_rate: above 0. quantize: a stage, or a tuple of
     them, that puts a folded net on grids; left out where the net is on grids already. Takes a net
-    whose batch norms act still: they are folded for `quantize`, act in training, use their running
-    statistics after the part `freeze` (0 to 1) of the epochs, and are folded for good at the end.
+    whose batch norms act still: they are folded for `quantize` (which must change nothing but by
+    encodings and biases then), act in training, use their running statistics after the part
+    `freeze` (0 to 1) of the epochs, and are folded for good at the end.
 
     learn_steps: the steps of activations and of dense weights are learnt, within a factor of 4 of
     the calibrated ones; zero points and the input's grid stay. Pruned weights stay zero and shared
@@ -80,15 +82,30 @@ class TrainInt8:
         if candidate.activations or not unfolded(candidate):
             done = with_room_for_biases(self._trained(quantized.candidate, candidate, task))
         else:
-            if not candidate.network.graph.dynamic_batch:
-                raise StageOrderError(
-                    "TrainInt8: the net takes one picture at a time, of which batch norm learns "
-                    "nothing; put FoldBatchNorm before TrainInt8"
-                )
+            self._check_acting(candidate, quantized.candidate)
             acting = with_acting_norms(candidate, quantized.candidate)
             trained = with_folded_norms(self._trained(acting, candidate, task), task)
             done = with_room_for_biases(trained)
         return quantized_result(done, quantized.skipped)
+
+    def _check_acting(self, candidate: Candidate, quantized: Candidate) -> None:
+        """StageOrderError where batch norms cannot act in training."""
+        if not candidate.network.graph.dynamic_batch:
+            raise StageOrderError(
+                "TrainInt8: the net takes one picture at a time, of which batch norm learns "
+                "nothing; put FoldBatchNorm before TrainInt8"
+            )
+        lost = next(_not_encoding(check_inner("TrainInt8", "quantize", self.quantize)), None)
+        if lost is not None:
+            raise StageOrderError(
+                f"TrainInt8: {lost} changes the folded net, which is lost where batch norms act "
+                f"in training; put FoldBatchNorm and {lost} before TrainInt8"
+            )
+        if not quantized.activations:
+            raise StageOrderError(
+                "TrainInt8: quantize gives no tensor a grid, so batch norms could not be frozen; "
+                "put FoldBatchNorm before TrainInt8, or QuantizeInt8 into quantize"
+            )
 
     def _trained(self, start: Candidate, reference: Candidate, task: Task) -> Candidate:
         """`start` on its grids, its weights beginning as those of `reference`."""
@@ -112,6 +129,15 @@ class TrainInt8:
                 f"state"
             )
         return tuned
+
+
+def _not_encoding(stages: Iterable[Stage]) -> Iterator[str]:
+    """Names of the stages, inside others too, that change more than a norm's factor undoes."""
+    for stage in stages:
+        if not getattr(stage, "encodes", False):
+            yield stage_name(stage)
+        inner: Any = getattr(stage, "quantize", ())
+        yield from _not_encoding(inner if isinstance(inner, tuple) else (inner,))
 
 
 def quantized_result(done: Candidate, skipped: tuple[Skipped, ...]) -> StageResult:

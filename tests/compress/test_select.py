@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from compress.errors import RangeError
-from compress.select import select
+from compress.select import exactly, select
 from tests.candidates import fresh
 from tests.nets import digits_branch_spec
 
@@ -45,3 +46,9 @@ def test_a_pattern_that_matches_nothing_lists_the_layers(where: str) -> None:
 def test_a_bare_string_is_refused_not_read_letter_by_letter(where: str) -> None:
     with pytest.raises(RangeError, match="sequence"):
         names(**{where: "fc*"})
+
+
+@pytest.mark.parametrize("name", ["linear", "conv", "depthwise", "features.0"])
+def test_a_layer_that_is_called_like_a_role_is_chosen_alone(name: str) -> None:
+    layers = [replace(LAYERS[0], name=name, role="conv"), *LAYERS]
+    assert [layer.name for layer in select(layers, (exactly(name),))] == [name]

@@ -20,6 +20,7 @@ from compress.stages.inner import check_inner
 from compress.stages.prune_magnitude import PruneMagnitude
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.stages.share_weights import ShareWeights
+from compress.stages.train_int8 import TrainInt8
 from compress.task import Batch, Task
 from tests.digits import Trained, digits
 
@@ -120,6 +121,20 @@ def test_a_layer_used_twice_gets_the_mean_of_both_uses(folded: Trained) -> None:
     )
     assert np.isfinite(moved).all()
     assert moved.any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_norms_that_the_inner_stage_folds_are_folded_in_the_reference(
+    method: str, trained_branch: Trained, folded: Trained
+) -> None:
+    start, task = trained_branch
+    lazy = dataclasses.replace(task, finetune=lambda _, tuning: tuning.after_epoch(0))
+    stage = CorrectBias(TrainInt8(1, 0.1, QuantizeInt8("mse")), method)  # type: ignore[arg-type]
+    done = stage(start, lazy).candidate
+    plain = CorrectBias(QuantizeInt8("mse"), method)(*folded).candidate  # type: ignore[arg-type]
+    own, wanted = done.network.parameters(), plain.network.parameters()
+    for name in (n for n in wanted if n.endswith("bias")):
+        np.testing.assert_allclose(own[name], wanted[name], atol=0.02, err_msg=name)
 
 
 def test_order_and_data_are_checked(trained_branch: Trained, folded: Trained) -> None:

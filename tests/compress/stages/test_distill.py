@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
 
 from compress import scratch
 from compress.candidate import Candidate
@@ -22,7 +25,7 @@ from compress.stages.prune_magnitude import PruneMagnitude
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.task import Task
 from tests.digits import digits, trained
-from tests.nets import digits_residual_spec
+from tests.nets import digits_plain_spec, digits_residual_spec
 
 INT4 = QuantizeInt8(weight_bits=4)
 PICTURES = digits()["validation"].images
@@ -70,6 +73,28 @@ def test_no_steps_only_quantize_and_pruned_weights_stay_zero(folded: Candidate) 
     done = Distill(steps=3, learning_rate=1e-2, trains="all")(pruned, task()).candidate
     for name, mask in pruned.encodings.items():
         assert not done.network.parameters()[name][mask.zeros()].any()
+
+
+class Tied(nn.Module):
+    """Two layers of one weight, each with a bias of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.fc = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 10)
+        self.two.weight = self.one.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(F.relu(self.two(F.relu(self.one(x.flatten(1))))))
+
+
+def test_tied_weights_train_as_one() -> None:
+    spec = replace(digits_plain_spec(), builder=f"{__name__}:Tied")
+    start = Candidate.untrained(spec, 0)
+    done = Distill(steps=2, learning_rate=1e-3, trains="all")(start, task()).candidate
+    done.check()
+    state = done.network.state()
+    np.testing.assert_array_equal(state["one.weight"], state["two.weight"])
+    assert (state["one.weight"] != start.network.state()["one.weight"]).any()
 
 
 def test_a_killed_distillation_goes_on_to_the_same_bytes(

@@ -41,3 +41,4 @@ def test_float_layers_are_left_out_by_all_that_round() -> None:
     assert kept[2] == QuantizeInt8(keep_float=("fc", "a", "b"))
     assert with_float((ShareByRate(1e-7),), ("a",)) == (ShareByRate(1e-7, exclude=("a",)),)
     assert with_float(STAGES, ()) == STAGES
+    assert with_float((PLAIN,), ("linear",)) == (replace(PLAIN, keep_float=("[l]inear",)),)

@@ -13,15 +13,19 @@ from torch import nn
 
 from compress.candidate import Candidate
 from compress.encoding import Encoded
-from compress.errors import RangeError, TaskError
+from compress.errors import RangeError, StageOrderError, TaskError
 from compress.simulated import FROZEN
 from compress.spec import Preprocess
 from compress.stage import run
+from compress.stages.absorb_bias import AbsorbHighBias
 from compress.stages.acting_norms import (
     with_acting_norms,
     with_folded_norms,
     with_room_for_biases,
 )
+from compress.stages.adaround import AdaRound
+from compress.stages.correct_bias import CorrectBias
+from compress.stages.equalize_ranges import EqualizeRanges
 from compress.stages.fold_batchnorm import FoldBatchNorm
 from compress.stages.prune_magnitude import PruneMagnitude
 from compress.stages.quantize_int8 import QuantizeInt8
@@ -225,6 +229,25 @@ def test_a_bias_too_large_for_its_steps_raises_the_scale(starts: dict[str, Candi
     assert abs(steps) <= 2**30 * 1.001
     assert np.array_equal(np.delete(settled.scale, 3), np.delete(scale, 3))
     assert with_room_for_biases(start) is start
+
+
+@pytest.mark.parametrize(
+    ("quantize", "reason"),
+    [
+        ((EqualizeRanges(), QuantizeInt8()), "EqualizeRanges changes the folded net"),
+        (CorrectBias((AbsorbHighBias(), QuantizeInt8())), "AbsorbHighBias changes the folded net"),
+        (AdaRound(steps=1, pictures=1), "quantize gives no tensor a grid"),
+    ],
+)
+def test_what_acting_norms_would_lose_is_refused(
+    starts: dict[str, Candidate], quantize: Any, reason: str
+) -> None:
+    with pytest.raises(
+        StageOrderError, match=rf"^TrainInt8: {reason}.*put FoldBatchNorm"
+    ) as caught:
+        TrainInt8(1, 0.01, quantize)(starts["acting"], task())
+    assert "\n" not in str(caught.value)
+    TrainInt8(1, 0.01, quantize)(starts["folded"], task(finetune=_obedient)).candidate.check()
 
 
 @pytest.mark.parametrize("quantize", [FoldBatchNorm(), 3, QuantizeInt8, ()])

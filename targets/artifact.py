@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -95,12 +95,15 @@ def precision_of(candidate: Candidate) -> str:
     codes), 'mixed' (both, or some layers in float). Else 'shared' or 'pruned' by encodings, 'fp32'.
     """
     if candidate.activations:
-        kinds = {
-            _weights(candidate.encodings.get(one.weight)) for one in candidate.network.layers()
-        }
-        return kinds.pop() if len(kinds) == 1 and kinds != {"fp32"} else "mixed"
+        layers = candidate.network.layers()
+        return joint_precision({_weights(candidate.encodings.get(one.weight)) for one in layers})
     kinds = {type(e).__name__ for e in candidate.encodings.values()}
     return "shared" if "Encoded" in kinds else "pruned" if "Masked" in kinds else "fp32"
+
+
+def joint_precision(weights: Set[str]) -> str:
+    """Of a net on grids whose layers' weights are 'int8', 'int4' or 'fp32'."""
+    return next(iter(weights)) if len(weights) == 1 and "fp32" not in weights else "mixed"
 
 
 def _weights(encoding: Encoding | None) -> str:

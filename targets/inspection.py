@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.digest import digest_of
-from compress.encoding import Encoded, Encoding, Masked
+from compress.encoding import Encoded, Encoding, Masked, full_grid_bits
 from compress.errors import ContainerError, DataError, EdgepressError
 from compress.spec import ModelSpec, is_own
 from targets.account import Account, FileAccount
 from targets.accounting import account_tensor, file_account
+from targets.artifact import joint_precision
 from targets.formats.dc_envelope import Container, amiss, read_container
 from targets.formats.dc_record import Record
 from targets.formats.dc_tensor import TensorBytes
@@ -35,10 +36,10 @@ KINDS = (".dc", ".onnx", ".tflite", ".safetensors")
 class TensorSummary:
     """One tensor with values in the file. Fractions in [0, 1].
 
-    `form`: 'plain', 'masked', 'shared', 'int8', 'half', 'grid' (a float bias as integers) or
-    'sparse'. `index_bits`: bits of a dense index into the codebook, or that number the levels where
-    no codebook is kept; `coding`: how positions and codes are coded, `gap_bits`: width of a gap
-    where they are gaps; `coded_bits`: bits a kept weight takes in the file for its position and
+    `form`: 'plain', 'masked', 'shared', 'int8', 'int4', 'half', 'grid' (a float bias as integers)
+    or 'sparse'. `index_bits`: bits of a dense index into the codebook, or that number the levels
+    where no codebook is kept; `coding`: how positions and codes are coded, `gap_bits`: width of a
+    gap where they are gaps; `coded_bits`: bits a kept weight takes in the file for its position and
     code (codebook and scales apart).
     """
 
@@ -231,7 +232,9 @@ def _coded_summary(
 
 
 def _form(codebook: NDArray[Any]) -> str:
-    return "int8" if codebook.dtype == np.int8 else "shared"
+    if codebook.dtype != np.int8:
+        return "shared"
+    return "int4" if full_grid_bits(codebook) == 4 else "int8"
 
 
 def _about(
@@ -260,7 +263,10 @@ def _about(
         raise amiss(
             container.source, ContainerError(f"part 'about' is damaged: {error}")
         ) from error
-    return told, precision_of(tensors, grids=told["grids"] > 0)
+    if not told["grids"]:
+        return told, precision_of(tensors, grids=False)
+    weights = [tensor.form for tensor in tensors if len(tensor.shape) > 1]
+    return told, joint_precision({f if f in ("int8", "int4") else "fp32" for f in weights})
 
 
 def _verdict(said: str, found: str) -> str:
@@ -275,7 +281,8 @@ def precision_of(tensors: tuple[TensorSummary, ...], *, grids: bool) -> str:
     forms = {tensor.form for tensor in tensors}
     if grids:
         return "int8"
-    return "shared" if forms & {"shared", "int8"} else "pruned" if "masked" in forms else "fp32"
+    coded = forms & {"shared", "int8", "int4"}
+    return "shared" if coded else "pruned" if "masked" in forms else "fp32"
 
 
 def _fp32_bytes(tensors: tuple[TensorSummary, ...]) -> int:

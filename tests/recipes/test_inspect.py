@@ -192,9 +192,9 @@ def test_json_is_the_same_data(container: Path, capsys: pytest.CaptureFixture[st
     assert raw["tensors"][1]["name"] == "fc1.weight"
 
 
-def test_a_grid_makes_a_container_int8(tmp_path: Path) -> None:
+def test_float_weights_beside_grids_make_a_container_mixed(tmp_path: Path) -> None:
     found = inspect_file(write_untraced(sparse_lenet(grids=True), tmp_path / "c.dc"))
-    assert (found.precision, found.says["grids"]) == ("int8", 2)
+    assert (found.precision, found.says["grids"]) == ("mixed", 2)
 
 
 def test_an_onnx_file(graph: Path, sparse: Candidate, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,8 +118,11 @@ def test_the_artifact_says_int4_or_mixed() -> None:
     task, start = trained(digits_residual_spec).task, folded(digits_residual_spec)
     first = start.network.layers()[0].name
     both = QuantizeInt8(weight_bits=((first, 8), ("*", 4)))(start, task).candidate
-    assert exported(PLAIN, both).precision == "mixed"
-    assert exported(PLAIN, quantized(digits_residual_spec)).precision == "int8"
+    nets = {"int4": int4(), "mixed": both, "int8": quantized(digits_residual_spec)}
+    for precision, candidate in nets.items():
+        container = exported(DeepCompressionExporter(), candidate)
+        assert (container.precision, inspect_file(container.path).precision) == (precision,) * 2
+    assert {t.form for t in inspect_file(container.path).tensors} == {"int8", "plain"}
 
 
 @pytest.mark.parametrize("exporter", [NIBBLES, PLAIN], ids=["opset 21", "opset 18"])

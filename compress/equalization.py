@@ -22,6 +22,8 @@ _SWEEPS = 500
 _SETTLED = 1e-3
 # All layers move at once; the whole way, neighbours would swap their ranges for ever.
 _SHARE = 2 / 3
+# Weights so far below the layer's largest are nothing beside it in float32.
+_SILENT = 2.0**-23
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +54,15 @@ def equalizing(
 ) -> Floats:
     """s by channel group, 1 where not `free` or where one side has no weights but zeros.
 
+    Without `ranges` also where all weights that write it are under 2**-23 of their layer's largest:
+    such a channel is its bias alone, which equal ranges would make huge.
     floors: the least s of each group. ranges: the largest values of each group's activations, which
     then take the place of r1; r2 is relative to the largest weight of the same output there, as a
     scale for each output channel makes it.
     """
     total = np.ones(len(free))
+    if ranges is None:
+        free = free & _alive(layers, len(free))
     for _ in range(_SWEEPS):
         above = _above(layers, total) if ranges is None else ranges
         below = _below(layers, total, relative=ranges is not None)
@@ -68,6 +74,11 @@ def equalizing(
         if settled:
             break
     return total
+
+
+def _alive(layers: Sequence[Sides], count: int) -> NDArray[np.bool_]:
+    rows = [(la.writes, la.rows(np.ones(count))) for la in layers]
+    return _most(count, ((w, r / (r.max(initial=0) or 1)) for w, r in rows)) >= _SILENT
 
 
 def _above(layers: Sequence[Sides], total: Floats) -> Floats:

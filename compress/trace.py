@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from torch import fx, nn
+from torch.fx.experimental.symbolic_shapes import is_concrete_int
 
 from compress.errors import ExportError, first_line
 from compress.graph import Graph, TensorId, TensorNode
@@ -27,7 +28,7 @@ def trace(module: nn.Module, shape: tuple[int, ...]) -> Graph:
     """
     try:
         exported = _export(module, max(2, shape[0]), shape)
-        dynamic = not isinstance(_input_shape(exported.graph)[0], int)
+        dynamic = not is_concrete_int(_input_shape(exported.graph)[0])
     except Exception:  # a net that takes one picture at a time fails for two
         exported, dynamic = None, False
     if exported is None or not dynamic:

@@ -77,6 +77,8 @@ def test_fixed_groups_dead_channels_and_floors() -> None:
     floors[one.writes[3]] = 1000.0
     scale = equalizing([one, two], free, floors)
     assert scale[one.writes].tolist() == [1, 1, 1, 1000]
+    one.largest[0, 1] = 1e-20  # its bias alone: divided by sqrt(1e-20), that would be huge
+    assert equalizing([one, two], free, floors)[one.writes[1]] == 1
 
 
 def test_ranges_of_activations_against_weights_by_their_own_row() -> None:

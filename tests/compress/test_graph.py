@@ -172,6 +172,9 @@ def test_the_batch_is_free_and_counts_as_one() -> None:
     fixed = traced(lambda net, x: net.conv(x).reshape(1, 32) * 2)
     assert not fixed.dynamic_batch
     assert fixed.nodes[-1].shape == (1, 32)
+    counted = traced(lambda net, x: net.conv(x).reshape(len(x), -1))
+    assert not counted.dynamic_batch  # len is a number, to which torch ties the batch
+    assert counted.nodes[-1].shape == (1, 32)
 
 
 def data_dependent(net: Function, x: torch.Tensor) -> torch.Tensor:

@@ -42,6 +42,8 @@ def from_onnx(candidate: Candidate) -> Integers:
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     found = Integers(set(), [], [])
     for node in model.graph.node:
+        if node.op_type == "Pad" and node.input[0] in constants:  # channels of zeros, at load
+            constants[node.output[0]] = constants[node.input[0]]
         if node.op_type == "QuantizeLinear":
             scale, zero = constants[node.input[1]], constants[node.input[2]]
             assert scale.dtype == np.float32

@@ -26,6 +26,8 @@ _PLACES: Mapping[str, tuple[int, int]] = {
     "Gemm": (0, 1),
     "MatMul": (0, 1),
 }
+# What changes no weight: Pad adds zeros (formats/onnx_widen.py), Cast widens 4 bits to 8.
+_KEPT = (_DEQUANTIZE, "Cast", "Identity", "Pad", "QuantizeLinear", "Transpose")
 # How our exporter names the integers of a weight on a grid (formats/onnx_qdq.py).
 _GRID_SUFFIX = "_grid_codes"
 
@@ -62,7 +64,8 @@ def layers_of(model: onnx.ModelProto) -> list[Written]:
             continue
         grids = all(_is_made_by(_DEQUANTIZE, name, makers) for name in (picture, weight))
         asked: Arithmetic = "int8" if kind in _INTEGER or grids else "float"
-        macs = _macs(kind, *(shapes.get(n) for n in (picture, weight, str(node.output[0]))))
+        sized = (picture, _unpadded(weight, makers), str(node.output[0]))
+        macs = _macs(kind, *(shapes.get(name) for name in sized))
         found.append(Written(kind, _names(weight, makers), asked, macs))
     return found
 
@@ -80,10 +83,17 @@ def _names(weight: str, makers: Mapping[str, onnx.NodeProto]) -> tuple[str, ...]
     """The operand, and what it is dequantized or moved from; not what a packed one is made of."""
     names = [weight]
     while (node := makers.get(names[-1])) is not None:
-        if node.op_type not in (_DEQUANTIZE, "Transpose", "Identity", "QuantizeLinear"):
+        if node.op_type not in _KEPT:
             break
         names.append(str(node.input[0]))
     return tuple(names)
+
+
+def _unpadded(weight: str, makers: Mapping[str, onnx.NodeProto]) -> str:
+    """The tensor of the weight's own shape, before zeros are added to it."""
+    while (node := makers.get(weight)) is not None and node.op_type in {*_KEPT} - {"Transpose"}:
+        weight = str(node.input[0])
+    return weight
 
 
 def _is_made_by(kind: str, name: str, makers: Mapping[str, onnx.NodeProto]) -> bool:

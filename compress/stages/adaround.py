@@ -7,6 +7,7 @@ Layer by layer, without labels; the arithmetic is that of adaptive_rounding.py.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -18,7 +19,7 @@ from compress.adaptive_rounding import Fitting, adaptive, fitted_shift
 from compress.calibrate import checked_batches
 from compress.candidate import Candidate, Skipped
 from compress.encoding import Encoded
-from compress.errors import RangeError, StageOrderError
+from compress.errors import RangeError, StageOrderError, TaskError
 from compress.int8_weights import bias_floor, grid_encoding, grid_scale
 from compress.network import LayerInfo
 from compress.reconstruction import Floats, Sample, Sampling, reconstruct
@@ -118,6 +119,11 @@ class AdaRound:
         weight = own[layer.weight]
         bias = None if layer.bias is None else own[layer.bias]
         low, high = sample.reach
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise TaskError(
+                f"AdaRound: calibration gives NaN or infinity in what layer {layer.name!r} reads; "
+                f"check the batches' values and the net's weights"
+            )
         step = max((max(high, 0.0) - min(low, 0.0)) / 255 * _CLIPPED, float(np.finfo("f4").tiny))
         floor = bias_floor(bias, step, layer.shape[0])
         scale = np.maximum(grid_scale(weight, layer.axis, bits), floor)

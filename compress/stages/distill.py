@@ -63,7 +63,8 @@ class Distill:
         for name in ("learning_rate", "temperature"):
             value = getattr(self, name)
             # Above, the optimizer's own arithmetic leaves float32.
-            if isinstance(value, bool) or not 0 < value <= 1e30:
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not (number and 0 < value <= 1e30):
                 raise RangeError(f"Distill({name}={value!r}): allowed are numbers over 0, to 1e30")
         if self.trains not in ("all", "biases"):
             raise RangeError(f"Distill(trains={self.trains!r}): allowed are 'all' and 'biases'")

@@ -60,10 +60,10 @@ class TrainInt8:
             raise RangeError(
                 f"TrainInt8(learn_steps={self.learn_steps!r}): allowed are True and False"
             )
-        if isinstance(self.freeze, bool) or not 0 <= self.freeze <= 1:
+        if type(self.freeze) not in (int, float) or not 0 <= self.freeze <= 1:
             raise RangeError(f"TrainInt8(freeze={self.freeze!r}): allowed is 0 to 1")
         rate = self.learning_rate
-        if not (math.isfinite(rate) and rate > 0):
+        if type(rate) not in (int, float) or not (math.isfinite(rate) and rate > 0):
             raise RangeError(
                 f"TrainInt8(learning_rate={rate!r}): allowed are finite numbers over 0"
             )

@@ -90,6 +90,7 @@ REFUSED: dict[str, tuple[dict[str, Any], ...]] = {
         {"steps": 2.5},
         {"learning_rate": 0.0},
         {"learning_rate": float("nan")},
+        {"learning_rate": "1e-3"},
         {"batch": 0},
         {"batch": True},
         {"temperature": 0.0},
@@ -195,6 +196,8 @@ REFUSED: dict[str, tuple[dict[str, Any], ...]] = {
         {"learn_steps": 1},
         {"freeze": -0.1},
         {"freeze": 1.1},
+        {"freeze": "late"},
+        {"learning_rate": "1e-3"},
         {"freeze": float("nan")},
     ),
 }

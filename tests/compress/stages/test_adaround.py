@@ -173,6 +173,12 @@ def test_calibration_that_does_not_fit_is_refused(
         AdaRound(4)(folded.candidate, poor)
 
 
+def test_pictures_that_are_no_numbers_are_said(folded: Trained) -> None:
+    broken = replace(folded.task, calibration=lambda: (np.full((2, 1, 8, 8), np.nan, np.float32),))
+    with pytest.raises(TaskError, match="AdaRound: calibration gives NaN or infinity in what"):
+        AdaRound(steps=1)(folded.candidate, broken)
+
+
 def test_batch_norms_must_be_folded(trained_net: Trained) -> None:
     with pytest.raises(StageOrderError, match="put FoldBatchNorm before AdaRound"):
         AdaRound()(*trained_net)

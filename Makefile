@@ -54,12 +54,13 @@ demo: $(READY)
 	$(VENV)/bin/edgepress run lenet5_deep_compression --out '$(OUT)' --overwrite
 
 CONTAINERS := $(foreach method,deep-compression smallest rate,recipes/results/*.$(method).*.json)
+INTEGERS := $(foreach which,*.int8-trained resnet*.int8 *-imagenet.int[48],recipes/results/$(which).*.json)
 results: $(READY)
 	$(VENV)/bin/edgepress table recipes/results/*.json --into recipes/results/README.md
 	$(VENV)/bin/edgepress table $(wildcard recipes/results/lenet5.deep*.json recipes/results/*-imagenet.int8.*.json) --into README.md
 	$(VENV)/bin/edgepress table --containers $(wildcard $(CONTAINERS)) --into README.md
 	$(VENV)/bin/edgepress table --packed $(wildcard $(CONTAINERS)) --into README.md
-	$(VENV)/bin/edgepress table --int8 $(wildcard recipes/results/*.int8*.json recipes/results/*.int4.*.json) --into README.md
+	$(VENV)/bin/edgepress table --int8 $(wildcard $(INTEGERS)) --into README.md
 
 # torch's threads sleep instead of spinning: else other work on the cores slows them tenfold.
 test: export OMP_WAIT_POLICY ?= PASSIVE

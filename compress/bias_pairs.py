@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from compress.candidate import Candidate
 from compress.graph import Graph, TensorId, TensorNode
 from compress.network import LayerInfo
 from compress.parameter_uses import serving_elsewhere
+from compress.placement import ACTIVATIONS, clip_ends
 
 # Operators after which a channel from which c is taken is what it was, less c.
 _SHIFTS = frozenset({"max_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d"})
@@ -105,14 +105,10 @@ def _on_channels(node: TensorNode) -> bool:
 
 def _ceiling(node: TensorNode, args: tuple[Any, ...]) -> float | None:
     """Where the activation clips from above: infinite for ReLU, None for no activation at 0."""
-    if node.id.operator == "relu":
-        return math.inf
-    if node.id.operator == "relu6":
-        return 6.0
-    if node.id.operator != "hardtanh":
+    if node.id.operator not in ACTIVATIONS:
         return None
-    *_, low, high = (-1.0, 1.0, *args[1:])  # without arguments those of torch
-    return float(high) if low == 0 else None
+    low, high = clip_ends(node.id.operator, args)
+    return high if low == 0 else None
 
 
 def _shifts(node: TensorNode, args: tuple[Any, ...]) -> bool:

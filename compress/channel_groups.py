@@ -19,6 +19,7 @@ from torch import fx
 
 from compress.graph import Graph, TensorId, TensorNode
 from compress.graph_runner import GraphRunner
+from compress.placement import clip_ends
 
 Numbers = NDArray[np.int64]
 
@@ -106,7 +107,7 @@ class _Follower:
         labels = _by_channel(given[0]) if given else None
         follows = operator in _CHANNELWISE or _only_spatial(operator, args)
         if operator in CLIPS and labels is not None:
-            follows = self._clip(labels, _bounds(operator, args))
+            follows = self._clip(labels, clip_ends(operator, args))
         if operator == "add" and _alike(given, known.shape, args):
             self._join(given[0], given[1])
             return given[0]
@@ -219,9 +220,3 @@ def _only_spatial(operator: str, args: tuple[Any, ...]) -> bool:
 def _alike(given: list[torch.Tensor], shape: tuple[int, ...], args: tuple[Any, ...]) -> bool:
     """True for a sum of two tensors of one shape."""
     return len(given) == 2 and all(one.shape[1:] == shape[1:] for one in given) and len(args) == 2
-
-
-def _bounds(operator: str, args: tuple[Any, ...]) -> tuple[float, float]:
-    if operator == "relu6":
-        return 0.0, 6.0
-    return (float(args[1]), float(args[2])) if len(args) > 2 else (-1.0, 1.0)

@@ -8,7 +8,10 @@ cannot rescale, so what goes in and what comes out share one grid.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from compress.graph import Graph, TensorId, TensorNode
 
@@ -57,6 +60,18 @@ def grid_groups(graph: Graph) -> list[frozenset[TensorId]]:
     tied = {tensor for tie in placement.ties for tensor in tie}
     alone = [frozenset({point}) for point in placement.points if point not in tied]
     return [*placement.ties, *alone]
+
+
+def clip_ends(operator: str, arguments: Sequence[Any]) -> tuple[float, float]:
+    """Between which numbers one of ACTIVATIONS holds its input; `arguments`: its node's."""
+    assert operator in ACTIVATIONS, operator
+    if operator == "relu":
+        return 0.0, math.inf
+    if operator == "relu6":
+        return 0.0, 6.0
+    ends = arguments[1:3]
+    low, high = (*ends, *(-1.0, 1.0)[len(ends) :])  # without arguments those of torch
+    return float(low), float(high)
 
 
 def _fuses_into_reader(graph: Graph, node: TensorNode) -> bool:

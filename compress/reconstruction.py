@@ -13,7 +13,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from compress.graph import Graph, TensorId
 from compress.graph_runner import GraphRunner
 from compress.liveness import pictures_that_fit
 from compress.network import LayerInfo, TorchNetwork, blocks
-from compress.placement import ACTIVATIONS
+from compress.placement import ACTIVATIONS, clip_ends
 from compress.task import Batch
 
 LIVE_BYTES = 1 << 29
@@ -227,11 +227,5 @@ def _limits(graph: Graph, tensor: TensorId) -> tuple[float, float]:
     reader = graph.feeds_only(tensor)
     if reader is None or reader.id.operator not in ACTIVATIONS:
         return -math.inf, math.inf
-    if reader.id.operator == "relu":
-        return 0.0, math.inf
-    if reader.id.operator == "relu6":
-        return 0.0, 6.0
     node = next(n for n, known in graph.ids.items() if known == reader.id)
-    ends = cast("tuple[float, ...]", node.args[1:3])
-    low, high = (*ends, *(-1.0, 1.0)[len(ends) :])
-    return float(low), float(high)
+    return clip_ends(reader.id.operator, node.args)

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from compress.bias_pairs import pairs
 from compress.candidate import Candidate, Skipped
 from compress.channel_stats import ChannelStats, channel_stats
-from compress.errors import RangeError, StageOrderError
+from compress.errors import RangeError
 from compress.network import LayerInfo
 from compress.stage import StageResult
-from compress.stages.fold_batchnorm import unfolded
+from compress.stages.fold_batchnorm import need_folded
 from compress.task import Task
 
 Floats = NDArray[np.float64]
@@ -54,12 +54,7 @@ class AbsorbHighBias:
         layers = {layer.name: layer for layer in network.layers()}
         if candidate.activations:
             return StageResult(candidate, (), tuple(Skipped(n, _LATE) for n in layers))
-        left = unfolded(candidate)
-        if left:
-            raise StageOrderError(
-                f"AbsorbHighBias needs folded batch norms, and {left[0]!r} acts still; put "
-                f"FoldBatchNorm before AbsorbHighBias"
-            )
+        need_folded(candidate, "AbsorbHighBias")
         calibration = task.need_calibration("AbsorbHighBias")
         found = pairs(candidate)
         reasons = {n: pair for n, pair in found.items() if isinstance(pair, str)}

@@ -19,12 +19,12 @@ from compress.adaptive_rounding import Fitting, adaptive, fitted_shift
 from compress.calibrate import checked_batches
 from compress.candidate import Candidate, Skipped
 from compress.encoding import Encoded
-from compress.errors import RangeError, StageOrderError, TaskError
+from compress.errors import RangeError, TaskError
 from compress.int8_weights import bias_floor, grid_encoding, grid_scale
 from compress.network import LayerInfo
 from compress.reconstruction import Floats, Sample, Sampling, reconstruct
 from compress.stage import StageResult
-from compress.stages.fold_batchnorm import unfolded
+from compress.stages.fold_batchnorm import need_folded
 from compress.stages.layers import check_grid_bits, check_patterns, choose, settings_by_layer
 from compress.task import Batch, Task
 
@@ -69,12 +69,7 @@ class AdaRound:
                 raise RangeError(f"AdaRound({name}={value!r}): allowed are whole numbers from 1")
 
     def __call__(self, candidate: Candidate, task: Task) -> StageResult:
-        left = unfolded(candidate)
-        if left:
-            raise StageOrderError(
-                f"AdaRound needs folded batch norms, and {left[0]!r} acts still; put "
-                f"FoldBatchNorm before AdaRound (it folds those that follow a convolution)"
-            )
+        need_folded(candidate, "AdaRound")
         task.need_calibration("AdaRound")
         layers, skipped = choose(candidate, self.include, self.exclude)
         bits = settings_by_layer(layers, self.bits)

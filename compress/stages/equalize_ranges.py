@@ -22,13 +22,13 @@ from compress.channel_scaling import scaled_channels
 from compress.channel_stats import channel_stats
 from compress.encoding import Encoded
 from compress.equalization import Sides, equalizing
-from compress.errors import RangeError, StageOrderError
+from compress.errors import RangeError
 from compress.network import LayerInfo
 from compress.parameter_uses import serving_elsewhere
 from compress.placement import place
 from compress.spread import spread
 from compress.stage import StageResult
-from compress.stages.fold_batchnorm import unfolded
+from compress.stages.fold_batchnorm import need_folded
 from compress.task import Task
 
 Floats = NDArray[np.float64]
@@ -71,12 +71,7 @@ class EqualizeRanges:
         if candidate.activations:
             late = "its activations have grids already; put EqualizeRanges before QuantizeInt8"
             return StageResult(candidate, (), tuple(Skipped(la.name, late) for la in layers))
-        left = unfolded(candidate)
-        if left:
-            raise StageOrderError(
-                f"EqualizeRanges needs folded batch norms, and {left[0]!r} acts still; put "
-                f"FoldBatchNorm before EqualizeRanges"
-            )
+        need_folded(candidate, "EqualizeRanges")
         groups = channel_groups(candidate.network.graph)
         fixed = {**_refused(candidate, groups), **groups.fixed}
         floors, ranges = self._bounds(candidate, groups, fixed, task)

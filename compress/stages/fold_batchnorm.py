@@ -71,6 +71,16 @@ def _epsilon(module: nn.Module, norm: str) -> float:
     return float(module.get_submodule(norm).eps)  # type: ignore[arg-type]
 
 
+def need_folded(candidate: Candidate, asker: str) -> None:
+    """StageOrderError in the name of `asker` where a batch norm still acts."""
+    left = unfolded(candidate)
+    if left:
+        raise StageOrderError(
+            f"{asker} needs folded batch norms, and {left[0]!r} acts still; put FoldBatchNorm "
+            f"before {asker} (it folds those that follow a convolution)"
+        )
+
+
 def _judge(graph: Graph, node: TensorNode) -> FoldedBatchNorm | Skipped:
     """The fold of one batch norm, or why there is none."""
     norm = _norm_name(node)

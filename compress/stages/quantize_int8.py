@@ -18,14 +18,14 @@ from compress.affine import affine_grid
 from compress.calibrate import Calibrator, Range
 from compress.candidate import ActivationQuant, Candidate, Skipped
 from compress.encoding import Encoded
-from compress.errors import RangeError, StageOrderError
+from compress.errors import RangeError
 from compress.graph import Graph, TensorId
 from compress.int8_weights import bias_floor, dense_integers, shared_int8
 from compress.network import LayerInfo
 from compress.placement import ACTIVATIONS, SAME_GRID, grid_groups
 from compress.select import select
 from compress.stage import StageResult
-from compress.stages.fold_batchnorm import unfolded
+from compress.stages.fold_batchnorm import need_folded
 from compress.stages.layers import (
     check_grid_bits,
     check_patterns,
@@ -75,12 +75,7 @@ class QuantizeInt8:
         check_grid_bits("QuantizeInt8", "weight_bits", self.weight_bits)
 
     def __call__(self, candidate: Candidate, task: Task) -> StageResult:
-        left = unfolded(candidate)
-        if left:
-            raise StageOrderError(
-                f"QuantizeInt8 needs folded batch norms, and {left[0]!r} acts still; put "
-                f"FoldBatchNorm before QuantizeInt8 (it folds those that follow a convolution)"
-            )
+        need_folded(candidate, "QuantizeInt8")
         layers, skipped = choose(candidate, ("*",), ())
         floats = self._float_layers(candidate, layers)
         bits = settings_by_layer(layers, self.weight_bits)

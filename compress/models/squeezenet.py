@@ -12,8 +12,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from compress.models.presets import check_flag, check_sizes, picture_spec
+from compress.models.mobilenet_v2 import divisible
+from compress.models.presets import check_flag, check_sizes, check_width, picture_spec
 from compress.spec import ModelSpec
+
+# Version 1.1: channels squeezed to, and out of each expansion; None is a pool.
+_FIRES_1_1 = (
+    (16, 64),
+    (16, 64),
+    None,
+    (32, 128),
+    (32, 128),
+    None,
+    (48, 192),
+    (48, 192),
+    (64, 256),
+    (64, 256),
+)
+_MAX_WIDTH = 4.0
+# The squeezed channels come in sixteens, of which 0.75 are 12.
+_DIVISOR = 4
 
 
 class Fire(nn.Module):
@@ -50,11 +68,11 @@ class SqueezeNet(nn.Module):
     negative. 1,248,424 parameters in version 1.0, 1,235,496 in 1.1, at 1,000 classes.
     """
 
-    def __init__(self, features: nn.Sequential, classes: int) -> None:
+    def __init__(self, features: nn.Sequential, channels: int, classes: int) -> None:
         super().__init__()
         self.features = features
         self.classifier = nn.Sequential(
-            nn.Dropout(0.5), nn.Conv2d(512, classes, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
+            nn.Dropout(0.5), nn.Conv2d(channels, classes, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
         )
         self._initialise()
 
@@ -80,11 +98,16 @@ class SqueezeNet(nn.Module):
 def squeezenet1_0(classes: int = 1000, in_channels: int = 3) -> nn.Module:
     """SqueezeNet 1.0, newly initialised."""
     check_sizes(classes, in_channels)
-    return SqueezeNet(_features_1_0(in_channels), classes)
+    return SqueezeNet(_features_1_0(in_channels), 512, classes)
 
 
-def squeezenet1_1(classes: int = 1000, small: bool = False, in_channels: int = 3) -> nn.Module:
+def squeezenet1_1(
+    classes: int = 1000, small: bool = False, in_channels: int = 3, width: float = 1.0
+) -> nn.Module:
     """SqueezeNet 1.1, newly initialised; `small`: the form for 28 to 32 pixels, 23.5 M MACs.
+
+    `width`: multiplies the channels of all layers, as MobileNet's; the paper has none. Channels
+    are then the nearest multiple of 4.
 
     The small form's first convolution has stride 1 and is padded, so that it sees all pixels; the
     pools stay: 32 x 32, 16 x 16, 8 x 8, 4 x 4. It has batch norm before each ReLU, in
@@ -92,7 +115,9 @@ def squeezenet1_1(classes: int = 1000, small: bool = False, in_channels: int = 3
     """
     check_sizes(classes, in_channels)
     check_flag("small", small)
-    return SqueezeNet(_features_1_1(small, in_channels), classes)
+    check_width(width, _MAX_WIDTH)
+    features, channels = _features_1_1(small, in_channels, float(width))
+    return SqueezeNet(features, channels, classes)
 
 
 def squeezenet1_0_spec(classes: tuple[str, ...] | None = None) -> ModelSpec:
@@ -100,9 +125,14 @@ def squeezenet1_0_spec(classes: tuple[str, ...] | None = None) -> ModelSpec:
     return picture_spec("compress.models.squeezenet:squeezenet1_0", classes, False)
 
 
-def squeezenet1_1_spec(classes: tuple[str, ...] | None = None, small: bool = False) -> ModelSpec:
+def squeezenet1_1_spec(
+    classes: tuple[str, ...] | None = None, small: bool = False, width: float = 1.0
+) -> ModelSpec:
     """SqueezeNet 1.1 for ImageNet at 224 pixels, or the small form for CIFAR-10 at 32."""
-    return picture_spec("compress.models.squeezenet:squeezenet1_1", classes, small, small=small)
+    builder = "compress.models.squeezenet:squeezenet1_1"
+    # Of width 1 the specification is what it was before there were widths, and so is its digest.
+    other = {} if width == 1 else {"width": width}
+    return picture_spec(builder, classes, small, small=small, **other)
 
 
 def _features_1_0(in_channels: int) -> nn.Sequential:
@@ -123,22 +153,26 @@ def _features_1_0(in_channels: int) -> nn.Sequential:
     )
 
 
-def _features_1_1(small: bool, in_channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, 64, 3, stride=1 if small else 2, padding=1 if small else 0),
-        _activation(64, small),
+def _features_1_1(small: bool, in_channels: int, width: float) -> tuple[nn.Sequential, int]:
+    """The layers before the classifier, and the channels that they put out."""
+    channels = _scaled(64, width)
+    layers: list[nn.Module] = [
+        nn.Conv2d(in_channels, channels, 3, stride=1 if small else 2, padding=1 if small else 0),
+        _activation(channels, small),
         _pool(),
-        Fire((64, 16, 64), small),
-        Fire((128, 16, 64), small),
-        _pool(),
-        Fire((128, 32, 128), small),
-        Fire((256, 32, 128), small),
-        _pool(),
-        Fire((256, 48, 192), small),
-        Fire((384, 48, 192), small),
-        Fire((384, 64, 256), small),
-        Fire((512, 64, 256), small),
-    )
+    ]
+    for widths in _FIRES_1_1:
+        if widths is None:
+            layers.append(_pool())
+            continue
+        squeezed, expanded = (_scaled(base, width) for base in widths)
+        layers.append(Fire((channels, squeezed, expanded), small))
+        channels = 2 * expanded
+    return nn.Sequential(*layers), channels
+
+
+def _scaled(channels: int, width: float) -> int:
+    return divisible(channels * width, _DIVISOR)
 
 
 def _activation(channels: int, batch_norm: bool) -> nn.Module:

@@ -36,10 +36,14 @@ NETS = {
     "squeezenet1_0": (squeezenet1_0_spec(), 1_248_424, 818_924_576),
     "squeezenet1_1": (squeezenet1_1_spec(), 1_235_496, 349_151_936),
     "squeezenet1_1 small": (squeezenet1_1_spec(small=True), 733_514, 23_511_040),
+    "squeezenet1_1 x0.75": (squeezenet1_1_spec(width=0.75), 792_280, 216_613_968),
+    "squeezenet1_1 x0.5 small": (squeezenet1_1_spec(small=True, width=0.5), 187_306, 6_340_608),
     "mobilenet_v1": (mobilenet_v1_spec(), 4_231_976, 568_740_352),
     "mobilenet_v1 x0.75 small": (mobilenet_v1_spec(width=0.75, small=True), 1_824_250, 24_960_000),
     "mobilenet_v2": (mobilenet_v2_spec(), 3_504_872, 300_774_272),
     "mobilenet_v2 small": (mobilenet_v2_spec(small=True), 2_236_682, 22_003_712),
+    "mobilenet_v2 x0.75": (mobilenet_v2_spec(width=0.75), 2_636_424, 209_069_792),
+    "mobilenet_v2 x0.5": (mobilenet_v2_spec(width=0.5), 1_968_680, 97_131_840),
     "mobilenet_v3_small": (mobilenet_v3_small_spec(), 2_542_856, 56_510_400),
     "mobilenet_v3_small small": (mobilenet_v3_small_spec(small=True), 1_528_106, 15_983_616),
     "mobilenet_v3_large": (mobilenet_v3_large_spec(), 5_483_032, 216_589_760),
@@ -61,6 +65,10 @@ NOT_EXPORTED = {
     "mobilenet_v3_large small",
     "shufflenet_v1",
     "shufflenet_v2 x0.5",
+    "squeezenet1_1 x0.75",
+    "squeezenet1_1 x0.5 small",
+    "mobilenet_v2 x0.75",
+    "mobilenet_v2 x0.5",
 }
 SMALL = [name for name in NETS if name.endswith(" small")]
 # Their next larger strides take 30 million and more, so these stay below: 16 and 17 million.

@@ -14,6 +14,7 @@ from compress.models.mobilenet_v3 import mobilenet_v3_large_spec
 from compress.models.presets import at_resolution
 from compress.models.resnet_cifar import resnet20_spec
 from compress.models.shufflenet_v1 import shufflenet_v1, shufflenet_v1_spec
+from compress.models.squeezenet import squeezenet1_1, squeezenet1_1_spec
 from compress.spec import ModelSpec
 
 
@@ -126,3 +127,27 @@ def test_resolution_changes_resizing_and_crop_in_proportion() -> None:
 def test_impossible_resolutions_are_refused(side: object) -> None:
     with pytest.raises(SpecError, match=r"resolution=.* from 1 to 1,024"):
         at_resolution(alexnet_spec(), side)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("width", [0.1, 0.3, 0.35, 0.5, 0.75, 1.4])
+@pytest.mark.parametrize("small", [False, True])
+def test_every_width_of_squeezenet_fits_together(width: float, small: bool) -> None:
+    spec = squeezenet1_1_spec(width=width, small=small)
+    with torch.device("meta"):
+        net = spec.build()
+        assert net(torch.zeros(2, *spec.input_shape[1:])).shape == (2, len(spec.classes))
+    convolutions = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert all(conv.out_channels % 4 == 0 for conv in convolutions[:-1])
+
+
+def test_of_width_1_squeezenets_specification_is_what_it_was_without_widths() -> None:
+    assert "width" not in squeezenet1_1_spec(small=True, width=1).kwargs
+    assert squeezenet1_1_spec(width=1.0).build().state_dict().keys() == (
+        squeezenet1_1_spec(width=0.5).build().state_dict().keys()
+    )
+
+
+@pytest.mark.parametrize("width", [0, -1, 4.5, float("nan"), "0.5"])
+def test_impossible_widths_are_refused(width: object) -> None:
+    with pytest.raises(SpecError, match=r"width=.* not a number above 0 and at most 4\.0"):
+        squeezenet1_1(width=width)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Channel pruning: which channels go together, how much each matters, and how they are removed."""

@@ -37,7 +37,7 @@ NETS = {
     "squeezenet1_1": (squeezenet1_1_spec(), 1_235_496, 349_151_936),
     "squeezenet1_1 small": (squeezenet1_1_spec(small=True), 733_514, 23_511_040),
     "squeezenet1_1 x0.75": (squeezenet1_1_spec(width=0.75), 792_280, 216_613_968),
-    "squeezenet1_1 x0.5 small": (squeezenet1_1_spec(small=True, width=0.5), 187_306, 6_340_608),
+    "squeezenet1_1 small x0.5": (squeezenet1_1_spec(small=True, width=0.5), 187_306, 6_340_608),
     "mobilenet_v1": (mobilenet_v1_spec(), 4_231_976, 568_740_352),
     "mobilenet_v1 x0.75 small": (mobilenet_v1_spec(width=0.75, small=True), 1_824_250, 24_960_000),
     "mobilenet_v2": (mobilenet_v2_spec(), 3_504_872, 300_774_272),
@@ -66,7 +66,7 @@ NOT_EXPORTED = {
     "shufflenet_v1",
     "shufflenet_v2 x0.5",
     "squeezenet1_1 x0.75",
-    "squeezenet1_1 x0.5 small",
+    "squeezenet1_1 small x0.5",
     "mobilenet_v2 x0.75",
     "mobilenet_v2 x0.5",
 }

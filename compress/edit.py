@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, TypeGuard, cast
+from dataclasses import asdict, dataclass, fields
+from typing import Any, cast
 from weakref import WeakSet
 
 import torch
@@ -17,6 +17,7 @@ from torch import nn
 
 from compress.errors import SpecError
 from compress.spec import ModelSpec
+from compress.split_layers import fits, split_layer
 from compress.undrawn import Undrawn
 
 _GIVEN: WeakSet[nn.Module] = WeakSet()
@@ -42,45 +43,33 @@ class FoldedBatchNorm:
 
 @dataclass(frozen=True)
 class Factorized:
-    """`layer` (linear or 1 x 1 convolution) became two of inner width `rank`: layer.0, layer.1."""
+    """`layer` became two or three thinner ones, layer.0, layer.1, ...: see split_layers.
+
+    rank_in: the inner inputs, of a "tucker" alone. bias: the last one has a bias although the
+    layer had none.
+    """
 
     layer: str
     rank: int
+    split: str = "channel"
+    rank_in: int = 0
+    bias: bool = False
 
     def apply(self, model: nn.Module) -> None:
         layer = _find(model, self.layer)
-        _replace(model, self.layer, factorized(layer, self.layer, self.rank).train(layer.training))
+        if not fits(layer, self.split, self.rank, self.rank_in):
+            inner = f" and {self.rank_in}" if self.rank_in else ""
+            raise SpecError(
+                f"edit factorizes {self.layer!r} by {self.split!r} at rank {self.rank}{inner}, "
+                f"which that layer cannot take"
+            )
+        bias = self.bias or getattr(layer, "bias", None) is not None
+        thin = split_layer(layer, self.split, (self.rank, self.rank_in), bias)
+        _replace(model, self.layer, thin.train(layer.training))
 
 
 Edit = FoldedBatchNorm | Factorized
 _KINDS: Mapping[str, type[Edit]] = {kind.__name__: kind for kind in (FoldedBatchNorm, Factorized)}
-
-
-def factorized(layer: nn.Module, name: str, rank: int) -> nn.Sequential:
-    """Two layers of inner width `rank` in place of one; the bias goes with the second."""
-    bias = getattr(layer, "bias", None) is not None
-    if isinstance(layer, nn.Linear) and 1 <= rank <= min(layer.weight.shape):
-        return nn.Sequential(
-            nn.Linear(layer.in_features, rank, bias=False),
-            nn.Linear(rank, layer.out_features, bias=bias),
-        )
-    if is_pointwise(layer) and 1 <= rank <= min(layer.weight.shape[:2]):
-        stride = (layer.stride[0], layer.stride[1])
-        return nn.Sequential(
-            nn.Conv2d(layer.in_channels, rank, 1, stride=stride, bias=False),
-            nn.Conv2d(rank, layer.out_channels, 1, bias=bias),
-        )
-    raise SpecError(f"edit factorizes {name!r} at rank {rank}, which that layer cannot take")
-
-
-def is_pointwise(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
-    """True for an ungrouped, unpadded 1 x 1 convolution."""
-    return (
-        isinstance(layer, nn.Conv2d)
-        and layer.kernel_size == (1, 1)
-        and layer.groups == 1
-        and layer.padding in ((0, 0), "valid")
-    )
 
 
 def rebuild(spec: ModelSpec, edits: Sequence[Edit]) -> nn.Module:
@@ -100,21 +89,24 @@ def rebuild(spec: ModelSpec, edits: Sequence[Edit]) -> nn.Module:
 
 
 def edit_to_dict(edit: Edit) -> dict[str, Any]:
-    """{'kind': class name, fields...}, for JSON."""
-    return {"kind": type(edit).__name__, **asdict(edit)}
+    """{'kind': class name, fields...}, for JSON; fields at their default are left out."""
+    own = {f.name: f.default for f in fields(edit)}
+    told = {name: value for name, value in asdict(edit).items() if value != own[name]}
+    return {"kind": type(edit).__name__, **told}
 
 
 def edit_from_dict(raw: Mapping[str, Any]) -> Edit:
     """The inverse of `edit_to_dict`; SpecError for an unknown kind or wrong fields."""
-    fields = dict(raw)
-    kind = _KINDS.get(str(fields.pop("kind", "")))
+    given = dict(raw)
+    kind = _KINDS.get(str(given.pop("kind", "")))
     if kind is None:
         raise SpecError(f"edit of unknown kind in {dict(raw)!r}; known: {', '.join(_KINDS)}")
     try:
-        edit = kind(**fields)
+        edit = kind(**given)
     except TypeError as error:
         raise SpecError(f"edit {dict(raw)!r} has wrong fields: {error}") from error
-    wrong = [k for k, v in asdict(edit).items() if not isinstance(v, int if k == "rank" else str)]
+    values = asdict(edit)
+    wrong = [f.name for f in fields(edit) if type(values[f.name]).__name__ != f.type]
     if wrong:
         raise SpecError(f"edit {dict(raw)!r} has a wrong type in {', '.join(wrong)}")
     return edit

@@ -14,13 +14,19 @@ from compress.edit import (
     FoldedBatchNorm,
     edit_from_dict,
     edit_to_dict,
-    factorized,
     rebuild,
 )
 from compress.errors import SpecError
+from compress.split_layers import split_layer
 from tests.nets import digits_branch_spec, digits_plain_spec, digits_residual_spec
 
-EDITS: list[Edit] = [FoldedBatchNorm("stem.0", "stem.1"), Factorized("fc", 3)]
+EDITS: list[Edit] = [
+    FoldedBatchNorm("stem.0", "stem.1"),
+    Factorized("fc", 3),
+    Factorized("conv1", 40, "spatial"),
+    Factorized("conv1.1", 5, "tucker", 7),
+    Factorized("conv2", 4, bias=True),
+]
 
 
 @pytest.mark.parametrize("edit", EDITS)
@@ -30,7 +36,7 @@ def test_edits_survive_json(edit: Edit) -> None:
 
 def test_rebuild_replays_the_edits_in_order() -> None:
     plain = set(rebuild(digits_residual_spec(), ()).state_dict())
-    net = rebuild(digits_residual_spec(), EDITS)
+    net = rebuild(digits_residual_spec(), EDITS[:2])
     gone = {f"stem.1.{part}" for part in ("weight", "bias", "running_mean", "running_var")}
     gone |= {"stem.1.num_batches_tracked", "fc.weight", "fc.bias"}
     new = {"stem.0.bias", "fc.0.weight", "fc.1.weight", "fc.1.bias"}
@@ -50,13 +56,13 @@ def test_folding_gives_the_layer_a_zero_bias_of_its_own_type() -> None:
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_factorized_layer_has_the_shapes_of_its_rank(bias: bool) -> None:
-    linear = factorized(nn.Linear(6, 4, bias=bias), "x", 3)
+    linear = split_layer(nn.Linear(6, 4), "channel", (3, 0), bias)
     assert {k: tuple(v.shape) for k, v in linear.state_dict().items()} == {
         "0.weight": (3, 6),
         "1.weight": (4, 3),
         **({"1.bias": (4,)} if bias else {}),
     }
-    conv = factorized(nn.Conv2d(6, 4, 1, stride=2, bias=bias), "x", 2)
+    conv = split_layer(nn.Conv2d(6, 4, 1, stride=2), "channel", (2, 0), bias)
     assert conv(torch.zeros(1, 6, 5, 5)).shape == (1, 4, 3, 3)
     assert conv.state_dict()["0.weight"].shape == (2, 6, 1, 1)
     assert ("1.bias" in conv.state_dict()) is bias
@@ -73,7 +79,13 @@ REFUSED = {
     "rank 0": Factorized("fc", 0),
     "rank above full": Factorized("fc", 11),
     "negative rank": Factorized("fc", -1),
-    "3 x 3 convolution": Factorized("conv1", 2),
+    "above the outputs": Factorized("conv1", 17),
+    "above what spatial takes": Factorized("conv1", 49, "spatial"),
+    "spatial of a linear layer": Factorized("fc", 2, "spatial"),
+    "tucker without inner inputs": Factorized("conv1", 2, "tucker"),
+    "tucker with too many": Factorized("conv1", 2, "tucker", 17),
+    "inner inputs of another split": Factorized("conv1", 2, "channel", 2),
+    "unknown split": Factorized("conv1", 2, "sideways"),
     "a relu": Factorized("stem.2", 2),
     "the net itself": Factorized("", 2),
 }
@@ -104,6 +116,10 @@ def test_a_depthwise_convolution_is_not_factorized() -> None:
         {"kind": "Factorized", "layer": "fc"},
         {"kind": "Factorized", "layer": "fc", "rank": "3"},
         {"kind": "Factorized", "layer": "fc", "rank": 2.0},
+        {"kind": "Factorized", "layer": "fc", "rank": True},
+        {"kind": "Factorized", "layer": "fc", "rank": 2, "split": 1},
+        {"kind": "Factorized", "layer": "fc", "rank": 2, "rank_in": None},
+        {"kind": "Factorized", "layer": "fc", "rank": 2, "bias": 1},
         {"kind": "Factorized", "layer": "fc", "rank": 3, "extra": 1},
         {"kind": "FoldedBatchNorm", "layer": 1, "norm": "x"},
         {"kind": ["Factorized"], "layer": "fc", "rank": 3},
@@ -124,3 +140,22 @@ def test_rebuilding_twice_gives_separate_nets() -> None:
         two.fill_(1)  # a rebuilt net's values are not drawn: they may be anything
         one.zero_()
     assert (two == 1).all()
+
+
+def test_fields_at_their_default_are_not_told() -> None:
+    """Files, digests and resume keys of nets factorized before there were splits stay."""
+    assert edit_to_dict(Factorized("fc", 3)) == {"kind": "Factorized", "layer": "fc", "rank": 3}
+    tucker = edit_to_dict(Factorized("conv1", 5, "tucker", 7))
+    assert set(tucker) == {"kind", "layer", "rank", "split", "rank_in"}
+
+
+def test_every_split_replays_on_what_another_made() -> None:
+    net = rebuild(digits_residual_spec(), EDITS[2:])
+    shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    assert shapes["conv1.0.weight"] == (40, 16, 3, 1)
+    assert shapes["conv1.1.0.weight"] == (7, 40, 1, 1)
+    assert shapes["conv1.1.1.weight"] == (5, 7, 1, 3)
+    assert shapes["conv1.1.2.weight"] == (16, 5, 1, 1)
+    assert shapes["conv2.0.weight"] == (4, 16, 3, 3)
+    assert shapes["conv2.1.bias"] == (16,)
+    assert net(torch.zeros(2, 1, 8, 8)).shape == (2, 10)

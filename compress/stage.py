@@ -37,7 +37,8 @@ class Stage(Protocol):
 
     A stage that leaves encodings or grids behind also says `encodes: ClassVar[bool] = True`, and
     one of structure that works after such a stage `needs_dense: ClassVar[bool] = False`: by these
-    `run` refuses an impossible order before anything runs.
+    `run` refuses an impossible order before anything runs. One that trains, or works long for
+    better values only, has `untrained(self)`: see untrained.py.
     """
 
     changes: ClassVar[Literal["structure", "values"]]
@@ -118,10 +119,10 @@ def run(
     return candidate
 
 
-def _apply(candidate: Candidate, stage: Stage, task: Task, path: Path | None) -> Candidate:
-    scratch = None if path is None else path.with_suffix(".progress")
+def apply(candidate: Candidate, stage: Stage, task: Task, checkpoint: str = "") -> Candidate:
+    """What `stage` makes, its laws checked, with a Step that has no metrics yet."""
     begun = time.perf_counter()
-    result = stage(candidate, replace(task, scratch=scratch))
+    result = stage(candidate, task)
     seconds = time.perf_counter() - begun
     result.candidate.check()
     parameters = result.candidate.network.parameters()
@@ -134,9 +135,15 @@ def _apply(candidate: Candidate, stage: Stage, task: Task, path: Path | None) ->
         parameters=sum(p.size for p in parameters.values()),
         nonzeros=sum(int(np.count_nonzero(p)) for p in parameters.values()),
         digest=result.candidate.digest(),
-        checkpoint="" if path is None else path.name,
+        checkpoint=checkpoint,
     )
-    done = result.candidate.with_history((*candidate.history, step))
+    return result.candidate.with_history((*candidate.history, step))
+
+
+def _apply(candidate: Candidate, stage: Stage, task: Task, path: Path | None) -> Candidate:
+    scratch = None if path is None else path.with_suffix(".progress")
+    task = replace(task, scratch=scratch)
+    done = apply(candidate, stage, task, "" if path is None else path.name)
     if path is not None:
         # Before it is scored: the user's function may fail, and the training took hours.
         save_candidate(done, path)

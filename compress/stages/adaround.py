@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -95,6 +95,10 @@ class AdaRound:
         skipped += [Skipped(name, reason) for name, reason in reasons.items() if reason]
         touched = tuple(layer.name for layer in wanted if layer.name not in unused)
         return StageResult(candidate.with_values(biases, encodings), touched, tuple(skipped))
+
+    def untrained(self) -> AdaRound:
+        """One step and a few pictures: the same grids, rounded near enough to the nearest."""
+        return replace(self, steps=1, pictures=min(self.pictures, 8))
 
     def _fitted(
         self, candidate: Candidate, layer: LayerInfo, weight: Floats, sample: Sample

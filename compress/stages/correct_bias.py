@@ -25,6 +25,7 @@ from compress.stages.inner import check_inner, joined, run_inner
 from compress.stages.layers import choose
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.task import Task
+from compress.untrained import untrained_all
 
 _METHODS = ("analytic", "empirical")
 
@@ -79,6 +80,10 @@ class CorrectBias:
         touched = tuple(la.name for la in layers if la.bias in values)
         done = changed.with_values(values, {})
         return joined(done, [inner, StageResult(done, touched, tuple(skipped))])
+
+    def untrained(self) -> tuple[Stage, ...]:
+        """What `quantize` gives: biases move, and nothing else."""
+        return untrained_all(self.quantize)
 
     def _shifts(
         self, candidate: Candidate, changed: Candidate, layers: Sequence[LayerInfo], task: Task

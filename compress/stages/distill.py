@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -28,6 +28,7 @@ from compress.stages.inner import check_inner, run_inner
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.stages.train_int8 import quantized_result
 from compress.task import Task
+from compress.untrained import untrained_all
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,10 @@ class Distill:
                 _Distillation(self, candidate, held, task).run()
             done = with_room_for_biases(held.result)
         return quantized_result(done, quantized.skipped)
+
+    def untrained(self) -> Distill:
+        """The grids that `quantize` sets."""
+        return replace(self, steps=0, quantize=untrained_all(self.quantize))
 
 
 @dataclass(eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -60,6 +60,10 @@ class FineTune:
         else:
             tuned = self.tuned(candidate, task)
         return StageResult(tuned, moved(candidate, tuned))
+
+    def untrained(self) -> FineTune:
+        """The same net: what training changes are values."""
+        return replace(self, epochs=0)
 
     def tuned(
         self,

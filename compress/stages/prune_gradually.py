@@ -19,7 +19,7 @@ from compress.constrained import Constrained
 from compress.encoding import Masked
 from compress.errors import RangeError, TaskError
 from compress.network import LayerInfo
-from compress.stage import StageResult
+from compress.stage import Stage, StageResult
 from compress.stages.fine_tune import FineTune
 from compress.stages.layers import settings_by_layer
 from compress.stages.prune_magnitude import PruneMagnitude
@@ -76,6 +76,10 @@ class PruneGradually:
         tuned = self.train.tuned(candidate.with_values({}, masks), task, between=between)
         self._check_pruned(tuned, pruned, wanted)
         return StageResult(tuned, tuple(layer.name for layer in pruned), tuple(skipped))
+
+    def untrained(self) -> tuple[Stage, ...]:
+        """All zeros at once, in the weights as they are."""
+        return self.prune, self.train.untrained()
 
     def _prune(
         self, held: Constrained, layers: list[LayerInfo], wanted: Mapping[str, float]

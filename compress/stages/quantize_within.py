@@ -23,6 +23,7 @@ from compress.stages.int8_losses import LayerLoss
 from compress.stages.int8_sensitivity import sampled, scan_int8
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.task import Task
+from compress.untrained import untrained_all
 
 _ASKER = "QuantizeWithin"
 
@@ -102,6 +103,10 @@ class QuantizeWithin:
             lambda kept: holds(result(kept).candidate),
         )
         return _explained(result(needed), [row for row in rows if row.layer in needed])
+
+    def untrained(self) -> tuple[Stage, ...]:
+        """Every layer quantized: which must stay in float, the trained values decide."""
+        return untrained_all(self.quantize)
 
     def _asked(self) -> str:
         return f"divergence={self.divergence}" if self.drop is None else f"drop={self.drop}"

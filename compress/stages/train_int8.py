@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from compress.candidate import Candidate, Skipped
@@ -28,6 +28,7 @@ from compress.stages.fold_batchnorm import FoldBatchNorm, unfolded
 from compress.stages.inner import check_inner, run_inner
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.task import Task
+from compress.untrained import untrained_all
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,10 @@ class TrainInt8:
             trained = with_folded_norms(self._trained(acting, candidate, task), task)
             done = with_room_for_biases(trained)
         return quantized_result(done, quantized.skipped)
+
+    def untrained(self) -> TrainInt8:
+        """The grids that `quantize` sets, batch norms folded."""
+        return replace(self, epochs=0, quantize=untrained_all(self.quantize))
 
     def _check_acting(self, candidate: Candidate, quantized: Candidate) -> None:
         """StageOrderError where batch norms cannot act in training."""

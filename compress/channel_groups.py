@@ -10,18 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import fx
 
+from compress.channel_labels import Forest, Numbers, by_channel, spread, tensors_in
 from compress.graph import Graph, TensorId, TensorNode
 from compress.graph_runner import GraphRunner
 from compress.placement import clip_ends
-
-Numbers = NDArray[np.int64]
 
 _CHANNELWISE = frozenset(
     {"relu", "leaky_relu", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d"}
@@ -61,13 +60,12 @@ def channel_groups(graph: Graph) -> ChannelGroups:
 class _Follower:
     """Runs the program on labels: float64 tensors whose values number channels.
 
-    `parents` is a union-find forest over labels, `fixed` and `ceilings` are by any of a group's
-    labels until the end.
+    `fixed` and `ceilings` are by any of a group's labels until the end.
     """
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._parents: list[int] = []
+        self._forest = Forest()
         self._fixed: list[tuple[int, str]] = []
         self._ceilings: list[tuple[int, float]] = []
         self._writes: dict[str, Numbers] = {}
@@ -86,7 +84,7 @@ class _Follower:
     def _visit(self, tensor: TensorId, value: torch.Tensor) -> torch.Tensor:
         if tensor.operator == "input":
             value = self._new(tuple(value.shape), "it reads the net's input")
-        labels = _by_channel(value)
+        labels = by_channel(value)
         if labels is not None:
             self._tensors[tensor] = labels
         elif tensor in self._graph.outputs:
@@ -99,20 +97,20 @@ class _Follower:
         del node
         known = self._graph.by_id.get(tensor)
         operator = tensor.operator
-        given = _tensors_in(args)
+        given = tensors_in(args)
         if known is None or operator in _MOVES:
             return None
         if "weight" in known.parameters and operator in ("conv2d", "linear"):
             return self._layer(known, args[0])
-        labels = _by_channel(given[0]) if given else None
+        labels = by_channel(given[0]) if given else None
         follows = operator in _CHANNELWISE or _only_spatial(operator, args)
         if operator in CLIPS and labels is not None:
             follows = self._clip(labels, clip_ends(operator, args))
         if operator == "add" and _alike(given, known.shape, args):
-            self._join(given[0], given[1])
+            self._forest.join(given[0], given[1])
             return given[0]
         if follows and labels is not None:
-            return _spread(labels, known.shape)
+            return spread(labels, known.shape)
         reason = f"{operator} lies between, which does not scale with its input"
         for one in given:
             self._fix(one, reason)
@@ -122,9 +120,8 @@ class _Follower:
         weight, shape = node.parameters["weight"], node.shape
         # A linear layer's channels are the last axis: the second one of two alone.
         whole = node.id.operator == "conv2d" or len(shape) == 2
-        labels = _by_channel(value) if whole else None
-        fresh = np.arange(len(self._parents), len(self._parents) + shape[1])
-        self._parents += fresh.tolist()
+        labels = by_channel(value) if whole else None
+        fresh = self._forest.grow(shape[1])
         if labels is None or weight in self._writes:
             reason = _AGAIN if labels is not None else "a layer beside it reads no channels"
             self._fix(value, reason)
@@ -134,7 +131,7 @@ class _Follower:
                 self._fixed += [(int(n), _AGAIN) for n in self._reads[weight]]
             self._reads[weight] = labels
         self._writes[weight] = fresh
-        return _spread(fresh, shape)
+        return spread(fresh, shape)
 
     def _clip(self, labels: Numbers, bounds: tuple[float, float]) -> bool:
         low, high = bounds
@@ -144,28 +141,15 @@ class _Follower:
 
     def _new(self, shape: tuple[int, ...], reason: str) -> torch.Tensor:
         """One label for a whole tensor, which is fixed."""
-        label = len(self._parents)
-        self._parents.append(label)
+        label = int(self._forest.grow(1)[0])
         self._fixed.append((label, reason))
         return torch.full(shape, float(label), dtype=torch.float64)
 
     def _fix(self, value: torch.Tensor, reason: str) -> None:
         self._fixed += [(int(n), reason) for n in value.unique()]
 
-    def _join(self, one: torch.Tensor, other: torch.Tensor) -> None:
-        for pair in torch.stack((one.flatten(), other.flatten())).unique(dim=1).T.tolist():
-            low, high = sorted(self._root(int(n)) for n in pair)
-            self._parents[high] = low
-
-    def _root(self, label: int) -> int:
-        while self._parents[label] != label:
-            self._parents[label] = self._parents[self._parents[label]]
-            label = self._parents[label]
-        return label
-
     def groups(self) -> ChannelGroups:
-        roots = np.array([self._root(n) for n in range(len(self._parents))], np.int64)
-        _, numbers = np.unique(roots, return_inverse=True)
+        _, numbers = np.unique(self._forest.roots(), return_inverse=True)
         ceilings = np.full(int(numbers.max(initial=-1)) + 1, np.inf)
         for label, high in self._ceilings:
             ceilings[numbers[label]] = min(ceilings[numbers[label]], high)
@@ -176,32 +160,6 @@ class _Follower:
         reads = {name: numbers[labels] for name, labels in self._reads.items()}
         tensors = {tensor: numbers[labels] for tensor, labels in self._tensors.items()}
         return ChannelGroups(writes, reads, tensors, fixed, ceilings)
-
-
-def _by_channel(value: torch.Tensor) -> Numbers | None:
-    """(C,) labels of a (1, C) or (1, C, H, W) tensor; None where a channel holds several."""
-    if value.dim() not in (2, 4) or not value.numel():
-        return None
-    flat = value[0].reshape(value.shape[1], -1)
-    whole = bool((flat == flat[:, :1]).all())
-    return flat[:, 0].to(torch.int64).numpy() if whole else None
-
-
-def _spread(labels: Numbers, shape: tuple[int, ...]) -> torch.Tensor:
-    """A tensor of `shape` whose channels (axis 1) hold these labels."""
-    column = torch.from_numpy(labels.astype(np.float64))
-    return column.reshape(1, -1, *[1] * (len(shape) - 2)).expand(1, *shape[1:]).contiguous()
-
-
-def _tensors_in(args: tuple[Any, ...]) -> list[torch.Tensor]:
-    """The label tensors among an operator's arguments; its parameters are float32."""
-    found: list[torch.Tensor] = []
-    for one in args:
-        if isinstance(one, torch.Tensor) and one.dtype == torch.float64:
-            found.append(one)
-        elif isinstance(one, (list, tuple)):
-            found += _tensors_in(tuple(cast("tuple[Any, ...]", one)))
-    return found
 
 
 def _only_spatial(operator: str, args: tuple[Any, ...]) -> bool:

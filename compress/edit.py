@@ -16,6 +16,8 @@ import torch
 from torch import nn
 
 from compress.errors import SpecError
+from compress.keep_channels import KeepChannels, SetWidth
+from compress.parts import find, replace_part
 from compress.spec import ModelSpec
 from compress.split_layers import fits, split_layer
 from compress.undrawn import Undrawn
@@ -31,14 +33,14 @@ class FoldedBatchNorm:
     norm: str
 
     def apply(self, model: nn.Module) -> None:
-        layer = _find(model, self.layer)
+        layer = find(model, self.layer)
         if not isinstance(layer, (nn.Conv2d, nn.Linear)):
             raise SpecError(f"edit folds into {self.layer!r}, which is no convolution or linear")
-        if not isinstance(_find(model, self.norm), (nn.BatchNorm1d, nn.BatchNorm2d)):
+        if not isinstance(find(model, self.norm), (nn.BatchNorm1d, nn.BatchNorm2d)):
             raise SpecError(f"edit folds {self.norm!r}, which is no batch norm")
         if cast("nn.Parameter | None", layer.bias) is None:
             layer.bias = nn.Parameter(layer.weight.new_zeros(layer.weight.shape[0]))
-        _replace(model, self.norm, nn.Identity())
+        replace_part(model, self.norm, nn.Identity())
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Factorized:
     bias: bool = False
 
     def apply(self, model: nn.Module) -> None:
-        layer = _find(model, self.layer)
+        layer = find(model, self.layer)
         if not fits(layer, self.split, self.rank, self.rank_in):
             inner = f" and {self.rank_in}" if self.rank_in else ""
             raise SpecError(
@@ -65,11 +67,13 @@ class Factorized:
             )
         bias = self.bias or getattr(layer, "bias", None) is not None
         thin = split_layer(layer, self.split, (self.rank, self.rank_in), bias)
-        _replace(model, self.layer, thin.train(layer.training))
+        replace_part(model, self.layer, thin.train(layer.training))
 
 
-Edit = FoldedBatchNorm | Factorized
-_KINDS: Mapping[str, type[Edit]] = {kind.__name__: kind for kind in (FoldedBatchNorm, Factorized)}
+Edit = FoldedBatchNorm | Factorized | KeepChannels | SetWidth
+_KINDS: Mapping[str, type[Edit]] = {
+    kind.__name__: kind for kind in (FoldedBatchNorm, Factorized, KeepChannels, SetWidth)
+}
 
 
 def rebuild(spec: ModelSpec, edits: Sequence[Edit]) -> nn.Module:
@@ -97,7 +101,10 @@ def edit_to_dict(edit: Edit) -> dict[str, Any]:
 
 def edit_from_dict(raw: Mapping[str, Any]) -> Edit:
     """The inverse of `edit_to_dict`; SpecError for an unknown kind or wrong fields."""
-    given = dict(raw)
+    given: dict[str, Any] = {
+        name: tuple(cast("list[object]", v)) if isinstance(v, list) else v
+        for name, v in raw.items()
+    }
     kind = _KINDS.get(str(given.pop("kind", "")))
     if kind is None:
         raise SpecError(f"edit of unknown kind in {dict(raw)!r}; known: {', '.join(_KINDS)}")
@@ -106,25 +113,15 @@ def edit_from_dict(raw: Mapping[str, Any]) -> Edit:
     except TypeError as error:
         raise SpecError(f"edit {dict(raw)!r} has wrong fields: {error}") from error
     values = asdict(edit)
-    wrong = [f.name for f in fields(edit) if type(values[f.name]).__name__ != f.type]
+    wrong = [f.name for f in fields(edit) if not _is_of(values[f.name], str(f.type))]
     if wrong:
         raise SpecError(f"edit {dict(raw)!r} has a wrong type in {', '.join(wrong)}")
     return edit
 
 
-def _find(model: nn.Module, name: str) -> nn.Module:
-    try:
-        if not name:
-            raise AttributeError("no name")
-        return model.get_submodule(name)
-    except AttributeError as error:
-        raise SpecError(
-            f"edit names {name!r}, which the net does not have; give the specification of the net "
-            f"that was edited"
-        ) from error
-
-
-def _replace(model: nn.Module, name: str, new: nn.Module) -> None:
-    _find(model, name)
-    parent, _, child = name.rpartition(".")
-    setattr(_find(model, parent) if parent else model, child, new)
+def _is_of(value: object, kind: str) -> bool:
+    """Whether a value is of the type that a field's annotation names."""
+    if kind == "tuple[str, ...]":
+        items = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (0,)
+        return all(isinstance(item, str) for item in items)
+    return type(value).__name__ == kind

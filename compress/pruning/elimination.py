@@ -33,7 +33,7 @@ class Elimination:
         damped = inputs + np.eye(count) * (damping * level if level > 0 else 1.0)
         self.weight = weight.copy()
         self._outputs = outputs.copy()
-        self._inverse: Floats = np.linalg.inv(damped)
+        self._inverse = np.linalg.inv(damped).astype(np.float64)
         self._worth: Floats = weight.T @ outputs @ weight  # W^T G W
 
     def losses(self, blocks: Indices) -> Floats:
@@ -97,3 +97,15 @@ def block_diagonal(groups: Floats) -> Floats:
 def about_mean(inputs: Floats, means: Floats, positions: float) -> Floats:
     """Second moments about the mean: what a bias cannot take over. Shapes as in Moments."""
     return inputs - positions * means[:, :, None] * means[:, None, :]
+
+
+def shrunk(inputs: Floats, samples: float) -> Floats:
+    """`inputs`, (g, n, n) from so many samples, its other entries drawn towards 0.
+
+    From fewer samples than inputs each input seems to be a sum of others, so that removing it
+    costs nothing. By n / (n + samples): with few samples the diagonal decides (the idea of Ledoit
+    and Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices").
+    """
+    count = inputs.shape[1]
+    drawn = count / (count + max(1.0, samples))
+    return inputs * (1 - drawn * (1 - np.eye(count)))

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from targets.advice_notes import notes_of, smallest
 from targets.loss import ESTIMATE, fidelity_text, is_estimated, loss_of, too_much
+from targets.methods import UNTOUCHED
 from targets.report import Report, Row
 from targets.slowness import SLOWER, too_slow, unsure
+from targets.smaller import is_smaller
 from targets.units import bytes_text, share_text, time_text, times_text
 
 SMOKE = "Smoke run, figures mean nothing: "
 FP32 = "fp32"
-UNTOUCHED = "none"
-"""The method of a file whose net no compression touched."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ def advise(report: Report) -> Advice:
     report.max_drop below the fp32 net's (without labels: by estimate), and its median latency is
     not shown (95 % interval) to exceed 1.10 times that of the untouched fp32 file of the same
     format, device and threads (of any format, where that has none). A file measured on several
-    targets must pass on each. With report.budget_bytes: the one that loses least among those that
+    targets must pass on each. A smaller net's file competes with the compressed ones. With
+    report.budget_bytes: the one that loses least among those that
     are small and fast enough.
     """
     passed: list[Row] = []
@@ -179,5 +180,12 @@ def _sentence(
     faster = f"{times_text(speed)} as fast" if speed >= 1.05 or speed <= 0.95 else "as fast"
     return (
         f"Ship {ship.path}: {size} ({smaller} smaller than {reference.path}), with "
-        f"{fidelity_text(ship)} and {time_text(_median(ship))} per image ({faster})."
+        f"{fidelity_text(ship)} and {time_text(_median(ship))} per image ({faster})"
+        f"{_instead(ship)}."
     )
+
+
+def _instead(ship: Row) -> str:
+    if not is_smaller(ship):
+        return ""
+    return "; a smaller net, trained in the same way, does better than compressing this one"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from targets.loss import is_estimated, loss_of, too_much
 from targets.report import Report, Row
+from targets.smaller import is_compressed
 from targets.units import bytes_text, points_text
 
 _LOADED = (".onnx", ".tflite")
@@ -19,7 +20,7 @@ def notes_of(report: Report, ship: Row | None) -> list[str]:
             "the change costs, and of that the upper end of the 95 % interval. Labelled pictures "
             "measure it."
         )
-    compressed = ship is not None and ship.method != "none"
+    compressed = ship is not None and is_compressed(ship)
     nearest = None if compressed else _nearest(report)
     if nearest is not None:
         notes.append(f"Nearest came {nearest.path}, which {_shortfall(nearest, report)}.")
@@ -50,7 +51,7 @@ def _nearest(report: Report) -> Row | None:
     rows = [
         r
         for r in report.rows
-        if r.path.endswith(_LOADED) and r.method != "none" and too_much(r, report) is not None
+        if r.path.endswith(_LOADED) and is_compressed(r) and too_much(r, report) is not None
     ]
     return min(rows, key=lambda r: loss_of(r) or 0.0, default=None)
 

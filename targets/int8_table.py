@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from targets.advice import UNTOUCHED
 from targets.intervals import paired_difference
 from targets.measurement import ratio_of_times
+from targets.methods import UNTOUCHED
 from targets.report import Report, Row
 from targets.units import share_text, wilson
 from targets.words import MISSING, shown

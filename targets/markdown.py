@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from targets.account_page import account_parts
 from targets.account_words import ACCOUNT_COLUMNS, ACCOUNT_NOTE
-from targets.advice import advise
+from targets.advice import Advice, advise
 from targets.file_words import Cell, file_cells, file_columns, file_notes
 from targets.int8_scan import Int8Scan
 from targets.int8_table import COLUMNS as INT8_COLUMNS
@@ -20,6 +20,8 @@ from targets.packed_table import packed_rows
 from targets.report import Report, Row, SensitivityScan
 from targets.sizing.page import TITLE
 from targets.sizing.words import cause_columns, cause_rows, causes_note
+from targets.smaller import TITLE as SMALLER
+from targets.smaller import smaller_words
 from targets.units import bytes_text, seconds_text, share_text, threads_text, time_text, times_text
 from targets.words import (
     MISSING,
@@ -63,6 +65,7 @@ def document(report: Report) -> str:
         "## Files",
         escape(file_notes(report)),
         _files(report.rows, ship),
+        *_smaller(report, advice),
         *_sizes(report),
         *_causes(report),
         *_sensitivity(report.sensitivity),
@@ -201,6 +204,12 @@ def _marks(row: Row, ship: str | None) -> tuple[str, ...]:
 def _cell(cell: Cell) -> str:
     details = ", ".join(part for part in (cell.detail, cell.second) if part)
     return f"{cell.value} ({details})" if details else cell.value
+
+
+def _smaller(report: Report, advice: Advice) -> list[str]:
+    if not report.rows:
+        return []
+    return [f"## {SMALLER}", *(escape(line) for line in smaller_words(report, advice.ship))]
 
 
 def _sizes(report: Report) -> list[str]:

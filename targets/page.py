@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from targets.account_page import account_tables
 from targets.advice import Advice, advise
-from targets.charts import scatter, waterfall
+from targets.charts import waterfall
 from targets.html import html_page
 from targets.int8_page import int8_section
 from targets.latency_chart import latencies
@@ -18,11 +20,14 @@ from targets.page_tables import (
     unmeasured,
 )
 from targets.report import Report, Row
+from targets.scatter_axes import LATENCY
+from targets.scatter_chart import scatter
 from targets.sensitivity_chart import curves
 from targets.sizing.page import causes_section
+from targets.smaller import TITLE, is_smaller, smaller_words
 from targets.style import CSS
 from targets.svg import escape
-from targets.units import bytes_text, share_text, time_text
+from targets.units import bytes_text, share_text, threads_text, time_text
 from targets.words import SMOKE_BANNER, sensitivity_note, shown
 
 
@@ -34,6 +39,7 @@ def page(report: Report) -> str:
         _header(report, advice),
         files_table(report, ship),
         _charts(report, ship),
+        _smaller(report, advice),
         causes_section(report.sizes_by_cause, report.rows, ship),
         _sensitivity(report),
         int8_section(report.int8_scan),
@@ -48,7 +54,7 @@ def page(report: Report) -> str:
 
 
 def _header(report: Report, advice: Advice) -> str:
-    models = sorted({f"{r.model} on {r.dataset}" for r in report.rows})
+    models = sorted({f"{r.model} on {r.dataset}" for r in report.rows if not is_smaller(r)})
     points = list(advice.notes)
     others = [r for r in advice.best if r is not advice.ship]
     if advice.runner_up is not None:
@@ -80,7 +86,8 @@ def _summary(row: Row) -> str:
     latency = "" if row.latency_ms is None else f", {time_text(row.latency_ms.median)}"
     value = fidelity_of(row)
     fidelity = "" if value is None else f", {share_text(value)}"
-    return f"{row.path}, {bytes_text(row.download_bytes)}{fidelity}{latency}"
+    kind = ", a smaller net" if is_smaller(row) else ""
+    return f"{row.path}{kind}, {bytes_text(row.download_bytes)}{fidelity}{latency}"
 
 
 def _figures(advice: Advice) -> str:
@@ -117,18 +124,35 @@ def _cell_memory(row: Row) -> str:
 def _charts(report: Report, ship: str | None) -> str:
     known = [r.top1_fp32 for r in report.rows if r.top1_fp32 is not None]
     floor = max(known) - report.max_drop if known and report.budget_bytes is None else None
-    left = scatter(report.rows, floor, ship)
-    right = waterfall(report.sizes)
+    what = "Accuracy" if known else "Agreement with the original"
+    better = "Up and to the left is better. Bars: 95 % intervals"
     below = latencies(report.rows, ship)
     if below is not None:
         below += latencies(report.rows, ship, narrow=True) or ""
-    pair = _figure(
-        "Accuracy against size" if known else "Agreement with the original against size",
-        "Up and to the left is better. Bars: 95 % intervals.",
-        left,
-    ) + _figure("Size by stage", "Bytes of a real file written after each stage.", right)
+    grid = _figure(f"{what} against size", f"{better}.", scatter(report.rows, floor, ship))
+    for where, rows in _by_target(report.rows).items():
+        note = f"{better}; sideways p10–p90; {escape(where)}."
+        drawing = scatter(rows, floor, ship, LATENCY)
+        grid += _figure(f"{what} against latency", note, drawing)
+    note = "Bytes of a real file written after each stage."
+    grid += _figure("Size by stage", note, waterfall(report.sizes))
     text = "Every raw time, with quartiles (box) and p10–p90 (line); further left is better."
-    return (f'<div class="charts">{pair}</div>' if pair else "") + _figure("Latency", text, below)
+    return (f'<div class="charts">{grid}</div>' if grid else "") + _figure("Latency", text, below)
+
+
+def _by_target(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The timed rows of each device and number of threads: times of two are not compared."""
+    targets: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.latency_ms is not None:
+            targets.setdefault(f"{row.device}, {threads_text(row.threads)}", []).append(row)
+    return targets
+
+
+def _smaller(report: Report, advice: Advice) -> str:
+    lines = smaller_words(report, advice.ship) if report.rows else ()
+    said = "".join(f"<p>{escape(line)}</p>" for line in lines)
+    return f'<section class="smaller"><h2>{TITLE}</h2>{said}</section>' if said else ""
 
 
 def _sensitivity(report: Report) -> str:

@@ -71,8 +71,8 @@ class Score:
 class Entry:
     """One file for the report. `reasons` say why a field has no value: {"latency_ms": "..."}.
 
-    A file that was measured on two targets gives two entries. `method` replaces About's, for
-    the untouched fp32 file: "none".
+    A file that was measured on two targets gives two entries. `method` replaces About's (see
+    methods.py), `model` does for a smaller net's file.
     """
 
     artifact: Artifact
@@ -80,6 +80,7 @@ class Entry:
     measurement: Measurement | None = None
     method: str | None = None
     held_out: HeldOut | None = None
+    model: str | None = None
     reasons: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -110,7 +111,7 @@ def build_row(
     }
     score = entry.score
     return Row(
-        model=about.model,
+        model=entry.model or about.model,
         dataset=about.dataset,
         method=entry.method or about.method,
         format=artifact.format,

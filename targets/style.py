@@ -5,12 +5,13 @@ CSS = """
   color-scheme: light dark;
   --paper: #fdfdfc; --panel: #f5f6f5; --ink: #1b1f23; --soft: #59636b; --rule: #dcdfe0;
   --accent: #0a6a5c; --accent-soft: #d8ebe6; --mark: #7a8790; --warn: #93500b; --warn-soft: #f7ead9;
+  --other: #6250b4;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #14171a; --panel: #1c2024; --ink: #e7eaec; --soft: #a0abb3; --rule: #343a40;
     --accent: #5cc9b4; --accent-soft: #17382f; --mark: #84919a; --warn: #e5b073;
-    --warn-soft: #3a2b17;
+    --warn-soft: #3a2b17; --other: #ab9ff0;
   }
 }
 * { box-sizing: border-box; }
@@ -23,7 +24,8 @@ body {
 header p.where { color: var(--soft); margin: 0; }
 h1 { font-size: 1.15rem; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; font-weight: 650; margin: 3rem 0 .3rem; letter-spacing: -.005em; }
-h2 + p { margin-top: 0; color: var(--soft); max-width: 48rem; }
+h2 + p, .smaller p { margin-top: 0; color: var(--soft); max-width: 48rem; }
+.smaller p { margin: 0 0 .4rem; overflow-wrap: anywhere; }
 .smoke { margin: 1.2rem 0 0; padding: .6rem .9rem; border-radius: 6px; font-weight: 550;
   background: var(--warn-soft); color: var(--warn); }
 .verdict { margin: 1.6rem 0 1rem; padding-left: 1.1rem; border-left: 4px solid var(--accent); }
@@ -88,6 +90,9 @@ svg .interval { stroke: var(--mark); stroke-width: 1.2; }
 svg .leader { stroke: var(--mark); stroke-width: .7; }
 svg .mark { fill: var(--paper); stroke: var(--mark); stroke-width: 2; }
 svg .mark.ship { fill: var(--accent); stroke: var(--accent); }
+svg .mark.smaller { stroke: var(--other); }
+svg .label.smaller { fill: var(--other); }
+svg .curve.smaller { stroke: var(--other); stroke-dasharray: 5 3; }
 svg .bar { fill: var(--mark); } svg .bar.ship { fill: var(--accent); }
 svg .bar.gone { fill: var(--rule); }
 svg .bar.saved { fill: var(--accent); } svg .bar.cost { fill: var(--warn); }
@@ -142,6 +147,7 @@ footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid var(--rule)
     color-scheme: light;
     --paper: #fff; --panel: #fff; --ink: #000; --soft: #444; --rule: #ccc; --accent: #0a6a5c;
     --accent-soft: #e3f0ec; --mark: #7a8790; --warn: #93500b; --warn-soft: #f7ead9;
+    --other: #6250b4;
   }
   body { max-width: none; padding: 0; font-size: 10pt; }
   table { font-size: 8pt; }

@@ -104,8 +104,10 @@ def circle(x: float, y: float, radius: float, style: str, title: str = "") -> st
 
 
 def marker(shape: str, x: float, y: float, style: str, title: str) -> str:
-    """'circle', 'square' or 'diamond' of about 10 units across."""
+    """'circle', 'square', 'diamond', 'triangle' or 'wedge' (a triangle on its point), 10 across."""
     corners = {
+        "triangle": [(0.0, -5.6), (5.6, 4.2), (-5.6, 4.2)],
+        "wedge": [(0.0, 5.6), (5.6, -4.2), (-5.6, -4.2)],
         "square": [(-4.4, -4.4), (4.4, -4.4), (4.4, 4.4), (-4.4, 4.4)],
         "diamond": [(0.0, -6.2), (6.2, 0.0), (0.0, 6.2), (-6.2, 0.0)],
     }.get(shape)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from recipes.shrinking.trial import Trial
 from recipes.shrinking.wish import Wish
-from targets.advice import UNTOUCHED
 from targets.loss import SLACK
+from targets.methods import UNTOUCHED
 from targets.units import bytes_text
 
 

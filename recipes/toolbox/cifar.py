@@ -7,9 +7,11 @@ from typing import Any
 
 from compress.candidate import Candidate
 from compress.spec import ModelSpec
+from compress.stages.fold_batchnorm import FoldBatchNorm
 from compress.task import Task
 from recipes.datasets import npz
 from recipes.toolbox.job import Job
+from recipes.toolbox.small_nets import NARROWER
 from recipes.toolbox.tasks import picture_task
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
@@ -24,6 +26,17 @@ def load_baseline(spec: ModelSpec, net: str) -> Candidate:
 def baseline(job: Job, spec: ModelSpec, net: str) -> Candidate:
     """The net of --weights, or that of recipes/weights."""
     return load_baseline(spec, net) if job.weights is None else Candidate.load(spec, job.weights)
+
+
+def deliver_narrower(job: Job, net: str, task: Task) -> None:
+    """Deliver the narrower nets of the family of `net`, for the honest line of the report.
+
+    Those of recipes/weights, trained as `net` was and left uncompressed.
+    """
+    for name, (title, spec) in NARROWER[net].items():
+        folded = job.compress(load_baseline(spec, name), [FoldBatchNorm()], task)
+        label = f"{name.removeprefix(f'{net}-')}-fp32"
+        job.deliver(label, folded, ("onnx", "tflite"), task, smaller=title)
 
 
 def cifar10_task(job: Job, spec: ModelSpec, **settings: Any) -> Task:

@@ -61,7 +61,8 @@ class Delivery:
 
     `evaluated_sha256` names the file that was run for that: the file itself, or the .onnx that a
     container was decoded into. `answers`: its outputs there, (pictures, classes). `right` and
-    `answers` are None where the task has no test data.
+    `answers` are None where the task has no test data. `smaller`: what reports call the net, where
+    it is a smaller one of the same family, uncompressed.
     """
 
     candidate: Candidate
@@ -69,6 +70,7 @@ class Delivery:
     right: NDArray[np.bool_] | None
     evaluated_sha256: str
     answers: NDArray[np.float32] | None = None
+    smaller: str | None = None
 
     @property
     def top1(self) -> float | None:
@@ -125,6 +127,26 @@ def need_untouched(candidate: Candidate) -> None:
 
     Raises RecipeError: top-1, latency and size of a compressed net would stand for the fp32 one's.
     """
+    found = _compressed(candidate)
+    if found:
+        raise RecipeError(
+            f"the first delivery {found}, but every file is compared with the first; deliver the "
+            f"untouched fp32 net first"
+        )
+
+
+def need_uncompressed(candidate: Candidate, smaller: str) -> None:
+    """Check the same of the net that reports call `smaller`: it stands for one left as it is."""
+    found = _compressed(candidate)
+    if found:
+        raise RecipeError(
+            f"the smaller net {smaller} {found}, but stands for one left uncompressed; deliver it "
+            f"as it was trained"
+        )
+
+
+def _compressed(candidate: Candidate) -> str:
+    """'has fc1.weight encoded (stages: PruneMagnitude)'; '' for an untouched net."""
     edits = [e for e in candidate.edits if not isinstance(e, FoldedBatchNorm)]
     found = ""
     if candidate.activations:
@@ -132,13 +154,9 @@ def need_untouched(candidate: Candidate) -> None:
     elif candidate.encodings:
         found = f"has {min(candidate.encodings)} encoded"
     elif edits:
-        found = f"has {edits[0].layer} changed by {type(edits[0]).__name__}"
-    if found:
-        stages = ", ".join(step.stage for step in candidate.history) or "none recorded"
-        raise RecipeError(
-            f"the first delivery {found} (stages: {stages}), but every file is compared with the "
-            f"first; deliver the untouched fp32 net first"
-        )
+        found = f"is changed by {type(edits[0]).__name__}"
+    stages = ", ".join(step.stage for step in candidate.history) or "none recorded"
+    return found and f"{found} (stages: {stages})"
 
 
 def pictures(task: Task) -> NDArray[np.float32]:

@@ -17,7 +17,13 @@ from compress.stages.int8_sensitivity import Int8Sensitivity
 from compress.stages.sensitivity import SPARSITIES, Sensitivity
 from compress.task import Task
 from recipes.datasets import Split
-from recipes.toolbox.delivery import Delivery, deliver, need_formats, need_untouched
+from recipes.toolbox.delivery import (
+    Delivery,
+    deliver,
+    need_formats,
+    need_uncompressed,
+    need_untouched,
+)
 from recipes.toolbox.distributed import processes
 from recipes.toolbox.folder import Identity, open_folder
 from recipes.toolbox.lock import FolderLock
@@ -118,13 +124,18 @@ class Job:
         given = {**self._given, "--net": self._net}
         return tuple(o for o, value in given.items() if value and o not in self._asked)
 
+    @property
+    def brief(self) -> bool:
+        """Whether few pictures are enough: in a smoke run, and in a plan."""
+        return self.smoke
+
     def epochs(self, full: int) -> int:
         """`full` epochs, or one in a smoke run."""
         return 1 if self.smoke else full
 
     def few(self, split: Split) -> Split:
-        """The split, or its first 512 pictures in a smoke run."""
-        if not self.smoke:
+        """The split, or its first 512 pictures in a smoke run and in a plan."""
+        if not self.brief:
             return split
         return Split(split.images[:_SMOKE_IMAGES], split.labels[:_SMOKE_IMAGES])
 
@@ -202,24 +213,40 @@ class Job:
         """Quantize each layer alone, try what mends the worst; shown in the report."""
         with busy() as now:
             now("scanning what each layer loses in int8")
-            how = (quantize, FEW_PICTURES, 1) if self.smoke else (quantize, pictures, mend)
+            how = (quantize, FEW_PICTURES, 1) if self.brief else (quantize, pictures, mend)
             folder = self.folder / "steps"
             self._int8_scan = kept_int8_scan(candidate, task, how, folder, self.resume)
         return self._int8_scan
 
-    def deliver(self, label: str, candidate: Candidate, formats: Sequence[str], task: Task) -> None:
+    def deliver(
+        self,
+        label: str,
+        candidate: Candidate,
+        formats: Sequence[str],
+        task: Task,
+        smaller: str | None = None,
+    ) -> None:
         """Write NET-`label` in each format, compare the file with `candidate`, and score it.
 
-        The first delivery is the fp32 file that the others are compared with. Raises RecipeError,
-        before anything is written, where it is not, and for a label that makes no new file name.
+        The first delivery is the fp32 file that the others are compared with. `smaller`: what the
+        report calls the net, where it is a smaller one of the same family, left uncompressed.
+        Raises RecipeError, before anything is written, where one of them is not what it stands
+        for, and for a label that makes no new file name.
         """
+        if not self.deliveries and smaller is not None:
+            raise RecipeError(
+                f"the first delivery is {smaller}, a smaller net, but every file is compared with "
+                f"the first; deliver the untouched fp32 net first"
+            )
         if not self.deliveries:
             need_untouched(candidate)
+        if smaller is not None:
+            need_uncompressed(candidate, smaller)
         taken = [d.artifact.path for d in self.deliveries]
         stem = new_stem(self.folder, candidate.spec.name, label, formats, taken)
         for form in formats:
             known = [d for d in self.deliveries if d.candidate is candidate]
-            done = deliver(candidate, form, stem, task, known)
+            done = replace(deliver(candidate, form, stem, task, known), smaller=smaller)
             self.deliveries.append(done)
             score = "" if done.top1 is None else f"  top-1 {done.top1:.2%}"
             say(f"{done.artifact.path.name:32}{done.artifact.size_bytes:>11,} bytes{score}")

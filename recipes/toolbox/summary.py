@@ -11,13 +11,14 @@ import numpy as np
 
 from compress.candidate import Candidate
 from recipes.toolbox.progress import busy, counted_bar
-from targets.advice import UNTOUCHED, advise
+from targets.advice import advise
 from targets.answers import agreement, answers_sqnr
 from targets.assemble import build_report, fp32_bytes
 from targets.bench import RUNNABLE, benchmark
 from targets.devices.local import LocalDevice
 from targets.formats.deep_compression import DeepCompressionExporter
 from targets.measurement import Measurement, Plan, Target
+from targets.methods import SMALLER, UNTOUCHED
 from targets.render import write_all
 from targets.report import Report
 from targets.rows import About, Baseline, Entry, Score
@@ -79,7 +80,9 @@ def summarize(
     with counted_bar("measuring latency") as progress:
         measured = benchmark(runnable, [Target(LocalDevice())], plan, progress)
     reference = deliveries[0]
-    candidates = list({id(d.candidate): d.candidate for d in deliveries}.values())
+    # The last one's history and layers are shown: those of a net that was compressed here.
+    ordered = sorted(deliveries, key=lambda d: d.smaller is None)
+    candidates = list({id(d.candidate): d.candidate for d in ordered}.values())
     with busy("counting the files' bytes, and compressing them as downloads"):
         return build_report(
             about,
@@ -98,12 +101,13 @@ def save(report: Report, folder: Path) -> str:
 
 def _entry(delivery: Delivery, reference: Delivery, measured: Sequence[Measurement]) -> Entry:
     own = [m for m in measured if m.sha256 == delivery.artifact.sha256]
-    untouched = delivery.candidate is reference.candidate
+    method = UNTOUCHED if delivery.candidate is reference.candidate else None
     return Entry(
         artifact=delivery.artifact,
         score=_score(delivery, reference),
         measurement=own[0] if own else None,
-        method=UNTOUCHED if untouched else None,
+        method=SMALLER if delivery.smaller else method,
+        model=delivery.smaller,
     )
 
 

@@ -88,7 +88,14 @@ class FollowingJob(Job):
             candidate = _unpacked(message, candidate)
         return candidate
 
-    def deliver(self, label: str, candidate: Candidate, formats: Sequence[str], task: Task) -> None:
+    def deliver(
+        self,
+        label: str,
+        candidate: Candidate,
+        formats: Sequence[str],
+        task: Task,
+        smaller: str | None = None,
+    ) -> None:
         """Nothing: the first process does."""
 
     def finish(self, about: About) -> None:

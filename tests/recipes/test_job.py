@@ -94,6 +94,39 @@ def test_the_first_delivery_must_be_the_untouched_net(
     assert list(tmp_path.glob("*.onnx")) == job.deliveries == []
 
 
+def test_a_smaller_net_has_its_own_rows_and_is_not_what_the_report_explains(
+    trained_plain: Trained, tmp_path: Path
+) -> None:
+    job, dense = job_in(tmp_path), trained_plain.candidate
+    pictures, labels = digits()["test"]
+    task = replace(trained_plain.task, test=lambda predict: predict(pictures).argmax(1) == labels)
+    thin = job.compress(dense, [FactorizeSVD(rank=4)], task)
+    job.deliver("fp32", dense, ("onnx",), task)
+    job.deliver("svd", thin, ("onnx",), task)
+    job.deliver("half", fresh(), ("onnx",), task, smaller="net x 0.5")
+    report = finished(job)
+    assert [r.method for r in report.rows] == ["none", "svd", "smaller net"]
+    assert [r.model for r in report.rows] == ["net", "net", "net x 0.5"]
+    assert [step.stage for step in report.steps] == ["FactorizeSVD"]
+    first, _, last = report.rows
+    assert last.top1_fp32 == first.top1
+    assert last.params == sum(p.size for p in fresh().network.parameters().values())
+    assert last.latency_ms is not None
+
+
+def test_a_smaller_net_is_neither_first_nor_compressed(tmp_path: Path, task: Task) -> None:
+    job, net = job_in(tmp_path), fresh()
+    with pytest.raises(RecipeError, match=r"first delivery is net x 0\.5, a smaller net") as caught:
+        job.deliver("half", net, ("onnx",), task, smaller="net x 0.5")
+    assert "deliver the untouched fp32 net first" in str(caught.value)
+    job.deliver("fp32", net, ("onnx",), task)
+    pruned = job.compress(net, [PruneMagnitude(0.5)], task)
+    with pytest.raises(RecipeError, match=r"the smaller net net x 0\.5 has \S+ encoded") as caught:
+        job.deliver("half", pruned, ("onnx",), task, smaller="net x 0.5")
+    assert "\n" not in str(caught.value)
+    assert len(job.deliveries) == 1
+
+
 @pytest.mark.parametrize(
     "label", ["", "a/b", "../up", "a\\b", ".hidden", "-x", "a b", "a\nb", "naïve", "a" * 65, "a\0"]
 )

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from targets import charts, latency_chart, markdown, svg, units
+from targets import charts, latency_chart, markdown, scatter_chart, svg, units
 from targets.render import TABLES, render_html, render_markdown, write_all
 from targets.report import Layer, Report, SizePoint, SkippedLayer, read_report
 from tests.reports import make_report, make_row, unmeasured
@@ -89,7 +89,7 @@ def test_html_says_what_matters_first_and_has_every_part() -> None:
     for word in ("98.92–99.29", "3 won, 5 lost", "+19.0 MB", "25.8×", "FoldBatchNorm()", "92.0 %"):
         assert word in text, word
     assert "ip2 alone: too few weights" in text
-    assert page.tags.count("svg") == 4
+    assert page.tags.count("svg") == 5
 
 
 def test_html_is_self_contained_and_accessible() -> None:
@@ -232,11 +232,14 @@ def test_charts_of_equal_or_extreme_values_draw() -> None:
     same = [one, make_row("b.onnx", "fp32", 100, 1.0, 1.0)]
     wide = [make_row("c.onnx", "fp32", 1, 1e-6, 0.0), make_row("d.onnx", "fp32", 10**12, 1e6, 1.0)]
     for rows in (same, wide, same + wide):
-        for drawing in (charts.scatter(rows, 0.5, None), latency_chart.latencies(rows, None)):
+        for drawing in (
+            scatter_chart.scatter(rows, 0.5, None),
+            latency_chart.latencies(rows, None),
+        ):
             assert drawing is not None
             assert "nan" not in drawing
             assert "inf" not in drawing.replace("info", "")
-    assert charts.scatter([one], None, None) is None
+    assert scatter_chart.scatter([one], None, None) is None
     assert charts.waterfall([SizePoint("a", 0), SizePoint("b", 0)]) is not None
     assert charts.waterfall([SizePoint("a", 1)]) is None
 
@@ -294,10 +297,10 @@ def boxes_of_text(drawing: str) -> dict[str, svg.Box]:
     found: dict[str, svg.Box] = {}
     pattern = r'<text x="([^"]+)" y="([^"]+)" text-anchor="(\w+)"[^>]*>([^<]*)</text>'
     for x, y, anchor, words in re.findall(pattern, drawing):
-        width = len(words) * charts.FONT * svg.CHARACTER_WIDTH
+        width = len(words) * scatter_chart.FONT * svg.CHARACTER_WIDTH
         left = float(x) - {"start": 0, "middle": width / 2, "end": width}[anchor]
-        top = float(y) - 0.8 * charts.FONT
-        found[words] = svg.Box(left, top, left + width, float(y) + 0.25 * charts.FONT)
+        top = float(y) - 0.8 * scatter_chart.FONT
+        found[words] = svg.Box(left, top, left + width, float(y) + 0.25 * scatter_chart.FONT)
     return found
 
 
@@ -308,10 +311,10 @@ def test_the_floor_is_named_where_no_file_stands() -> None:
         make_row(f"net-{n}.{'tflite' if n % 2 else 'onnx'}", "int8", size, 1.0, 0.9869)
         for n, size in enumerate(sizes)
     ]
-    drawing = charts.scatter(rows, 0.9869, None)
+    drawing = scatter_chart.scatter(rows, 0.9869, None)
     assert drawing is not None
     boxes = boxes_of_text(drawing)
     note = boxes.pop("least allowed")
     assert not any(note.meets(other) for other in boxes.values())
     assert note.inside(svg.Box(0, 0, charts.WIDTH, 330))
-    assert "least allowed" not in (charts.scatter(rows, None, None) or "")
+    assert "least allowed" not in (scatter_chart.scatter(rows, None, None) or "")

@@ -8,19 +8,12 @@ which the small MobileNetV2 answers beside the labels; then int8. Half an hour a
 
 from __future__ import annotations
 
-from compress.models.mobilenet_v2 import mobilenet_v2_spec
-from compress.models.shufflenet_v2 import shufflenet_v2_spec
-from compress.models.squeezenet import squeezenet1_1_spec
-from recipes.toolbox.cifar import baseline, cifar10_task, load_baseline
+from recipes.toolbox.cifar import baseline, cifar10_task, deliver_narrower, load_baseline
 from recipes.toolbox.job import Job
+from recipes.toolbox.small_nets import FULL
 from recipes.toolbox.smallest import FORMATS, Plan, deliver_smallest
 
 TEACHER = "mobilenet_v2"
-SPECS = {
-    "squeezenet": ("SqueezeNet 1.1 small", squeezenet1_1_spec(small=True)),
-    "mobilenet_v2": ("MobileNetV2 small", mobilenet_v2_spec(small=True)),
-    "shufflenet_v2": ("ShuffleNetV2 small", shufflenet_v2_spec(small=True)),
-}
 # Chosen by the accuracy on the validation pictures.
 PLANS = {
     "squeezenet": Plan(sparsity=0.85, epochs=10, rounds=7, rate=0.05, price=4e-8),
@@ -31,8 +24,9 @@ PLANS = {
 
 def main(job: Job) -> None:
     job.need_formats(*FORMATS)
-    net = job.choose_net(SPECS)
-    title, spec = SPECS[net]
-    task = cifar10_task(job, spec, teacher=load_baseline(SPECS[TEACHER][1], TEACHER))
+    net = job.choose_net(FULL)
+    title, spec = FULL[net]
+    task = cifar10_task(job, spec, teacher=load_baseline(FULL[TEACHER].spec, TEACHER))
     deliver_smallest(job, baseline(job, spec, net), task, PLANS[net])
+    deliver_narrower(job, net, task)
     job.finish(job.about(title, "CIFAR-10", "deep-compression", max_drop=0.005))

@@ -12,7 +12,7 @@ from compress.models.mobilenet_v2 import mobilenet_v2_spec
 from compress.stages.fold_batchnorm import FoldBatchNorm
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.stages.share_weights import ShareWeights
-from recipes.toolbox.cifar import baseline, cifar10_task
+from recipes.toolbox.cifar import baseline, cifar10_task, deliver_narrower
 from recipes.toolbox.job import Job
 
 BITS = (("depthwise", 8), ("*", 5))
@@ -29,4 +29,5 @@ def main(job: Job) -> None:
     job.deliver("fp32", folded, ("onnx", "tflite"), task)
     job.deliver("shared", shared, ("dc", "onnx", "onnx-packed"), task)
     job.deliver("int8", int8, ("onnx", "tflite", "dc"), task)
+    deliver_narrower(job, "mobilenet_v2", task)
     job.finish(job.about("MobileNetV2 small", "CIFAR-10", "int8", max_drop=0.01))

@@ -11,6 +11,7 @@ from compress.stages.fold_batchnorm import FoldBatchNorm
 from compress.task import Task
 from recipes.datasets import npz
 from recipes.toolbox.job import Job
+from recipes.toolbox.progress import say
 from recipes.toolbox.small_nets import NARROWER
 from recipes.toolbox.tasks import picture_task
 
@@ -20,7 +21,12 @@ DATA = "a folder with train.npz, val.npz and test.npz (x uint8 N x 32 x 32 x 3, 
 
 def load_baseline(spec: ModelSpec, net: str) -> Candidate:
     """The net of recipes/weights/NET-cifar10.safetensors (see train_cifar10)."""
-    return Candidate.load(spec, WEIGHTS / f"{net}-cifar10.safetensors")
+    return Candidate.load(spec, weights_of(net))
+
+
+def weights_of(net: str) -> Path:
+    """Where our weights of a net for CIFAR-10 are, by train_cifar10's name of it."""
+    return WEIGHTS / f"{net}-cifar10.safetensors"
 
 
 def baseline(job: Job, spec: ModelSpec, net: str) -> Candidate:
@@ -34,6 +40,9 @@ def deliver_narrower(job: Job, net: str, task: Task) -> None:
     Those of recipes/weights, trained as `net` was and left uncompressed.
     """
     for name, (title, spec) in NARROWER[net].items():
+        if not weights_of(name).is_file():
+            say(f"{title} is not drawn beside: {weights_of(name).name} is missing")
+            continue
         folded = job.compress(load_baseline(spec, name), [FoldBatchNorm()], task)
         label = f"{name.removeprefix(f'{net}-')}-fp32"
         job.deliver(label, folded, ("onnx", "tflite"), task, smaller=title)

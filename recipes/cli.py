@@ -72,6 +72,7 @@ def _parser() -> _Parser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
+    _add_plan(commands)
     add_shrink(commands)
     bench = commands.add_parser("bench", help="latency, load time and memory of model files")
     bench.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".onnx or .tflite")
@@ -109,17 +110,34 @@ def _parser() -> _Parser:
 
 def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run = commands.add_parser("run", help="run a recipe: files and a report")
-    run.add_argument("recipe", metavar="RECIPE", help="a recipe's name, or a path to a .py file")
-    run.add_argument("--out", type=Path, help="output folder (default build/RECIPE)")
-    run.add_argument("--data", type=Path, metavar="DIR", help="for recipes that ask for pictures")
-    run.add_argument("--test", type=Path, metavar="DIR", help="labelled, scored once, at the end")
-    run.add_argument("--weights", type=Path, metavar="FILE", help="for recipes that ask for them")
-    run.add_argument("--net", metavar="NAME", help="for recipes that know several nets")
-    run.add_argument("--seed", type=_seed, default=0, help="default 0")
+    _add_recipe(run)
+    run.add_argument(
+        "--plan", type=Path, metavar="FILE", help="a plan.json to hold the figures against"
+    )
     run.add_argument("--smoke", action="store_true", help="tiny and quick; figures mean nothing")
     again = run.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on from the last finished epoch")
     again.add_argument("--overwrite", action="store_true", help="replace an earlier run's output")
+
+
+def _add_plan(commands: argparse._SubParsersAction[_Parser]) -> None:
+    plan = commands.add_parser(
+        "plan", help="a recipe run dry: what each file will be worth, before any training"
+    )
+    _add_recipe(plan)
+    plan.add_argument("--overwrite", action="store_true", help="replace an earlier plan")
+
+
+def _add_recipe(command: argparse.ArgumentParser) -> None:
+    """The recipe, and what it is given."""
+    add = command.add_argument
+    add("recipe", metavar="RECIPE", help="a recipe's name, or a path to a .py file")
+    add("--out", type=Path, help="output folder (default build/RECIPE)")
+    add("--data", type=Path, metavar="DIR", help="for recipes that ask for pictures")
+    add("--test", type=Path, metavar="DIR", help="labelled, scored once, at the end")
+    add("--weights", type=Path, metavar="FILE", help="for recipes that ask for them")
+    add("--net", metavar="NAME", help="for recipes that know several nets")
+    add("--seed", type=_seed, default=0, help="default 0")
 
 
 def _add_unpack(commands: argparse._SubParsersAction[_Parser]) -> None:

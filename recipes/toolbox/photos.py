@@ -54,8 +54,8 @@ def photo_task(job: Job, dense: Candidate) -> Task:
 
 
 def _prepared(job: Job, dense: Candidate, pictures: Pictures) -> Prepared:
-    """The pictures as the net takes them; 32 of them in a smoke run."""
-    few = Chosen(pictures, range(min(_SMOKE, len(pictures)))) if job.smoke else pictures
+    """The pictures as the net takes them; 32 of them in a smoke run or a plan."""
+    few = Chosen(pictures, range(min(_SMOKE, len(pictures)))) if job.brief else pictures
     *_, height, width = dense.spec.input_shape
     return Prepared(few, dense.spec.preprocess, (height, width))
 

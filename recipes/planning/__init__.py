@@ -1,0 +1,1 @@
+"""edgepress plan: a recipe's main(job) run dry, every file real, nothing trained."""

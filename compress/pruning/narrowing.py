@@ -33,8 +33,7 @@ def narrowed(
 
     It has run once on a picture of zeros of that device, so that its shapes are known to fit.
     """
-    with torch.device(device):
-        model = rebuild(candidate.spec, candidate.edits)
+    model = rebuild(candidate.spec, candidate.edits).to(device)
     share = {
         int(label): numbers[one.coupled.name] / one.coupled.channels
         for one in sets

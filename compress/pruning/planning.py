@@ -95,8 +95,9 @@ def planned(candidate: Candidate, numbers: Mapping[str, int]) -> Plan:
     key = tuple(sorted(asked.items()))
     plans = _PLANS.setdefault(candidate.network, {})
     if key not in plans:
+        plan = _search(candidate, known, asked)
         plans.clear()  # the last one only: a graph of a large net is large
-        plans[key] = _search(candidate, known, asked)
+        plans[key] = plans[tuple(sorted(plan.numbers.items()))] = plan
     return plans[key]
 
 

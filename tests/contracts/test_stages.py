@@ -42,6 +42,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "FactorizeSVD": {"energy": 0.8},
     "FineTune": {"epochs": 1, "learning_rate": 0.01},
     "FoldBatchNorm": {},
+    "PruneChannels": {"keep": 0.7},
     "PruneGradually": {
         "prune": PruneMagnitude(0.5),
         "train": FineTune(2, 0.01),
@@ -119,6 +120,18 @@ REFUSED: dict[str, tuple[dict[str, Any], ...]] = {
         {"refresh": 1},
     ),
     "FoldBatchNorm": (),
+    "PruneChannels": (
+        {"keep": 0.0},
+        {"keep": 1.1},
+        {"keep": float("nan")},
+        {"keep": True},
+        {"keep": "half"},
+        {"criterion": "guess"},
+        {"scope": "everywhere"},
+        {"round_to": 0},
+        {"round_to": 2.0},
+        {"exclude": "fc"},
+    ),
     "PruneGradually": (
         {"prune": 0.5},
         {"train": 3},

@@ -150,5 +150,17 @@ def checked_batches(
         )
 
 
+def first_pictures(
+    calibration: Calibration, shape: tuple[int, ...], asker: str, count: int
+) -> Iterator[Batch]:
+    """The first `count` pictures, in the batches they come in; errors as `checked_batches`."""
+    left = count
+    for _, batch in checked_batches(calibration, shape, asker):
+        yield batch[:left]
+        left -= len(batch)
+        if left <= 0:
+            return
+
+
 def _text(shape: tuple[object, ...]) -> str:
     return "(" + ", ".join(str(n) for n in shape) + ")"

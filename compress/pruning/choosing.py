@@ -15,26 +15,21 @@ import numpy as np
 
 from compress.errors import RangeError
 from compress.pruning.costs import Costs
-from compress.pruning.coupled import CoupledSet, Numbers
-from compress.pruning.ladders import Ladder
+from compress.pruning.coupled import Numbers
+from compress.pruning.ladders import Ladder, Rung
 from compress.pruning.losses import Losses
 
 Scope = Literal["global", "uniform"]
 Gone = Mapping[str, Numbers]
-# (numbers of channels by set name) -> of each set how many of each class stay; None where the net
-# cannot have these numbers.
-Counts = Callable[[Mapping[str, int]], Mapping[str, Mapping[int, int]] | None]
 
 
 @dataclass(frozen=True)
 class Rules:
     """scope: one price for all, or the same fraction of each set. per_saving: losses are divided by
-    what is saved; else by the number of channels, for scores that are normalised by set. counts:
-    for sets of several classes; None where there are none."""
+    what is saved; else by the number of channels, for scores that are normalised by set."""
 
     scope: Scope = "global"
     per_saving: bool = True
-    counts: Counts | None = None
 
 
 @dataclass
@@ -80,7 +75,7 @@ class Descent:
         fractions = sorted({f for la in self.ladders for f in _fractions(la)}, reverse=True)
         for fraction in fractions:
             for number, ladder in enumerate(self.ladders):
-                while ladder.rungs[self._rung[number]][0] > fraction * ladder.sets[0].channels:
+                while _fractions(ladder)[self._rung[number]] > fraction:
                     step = self._next(number)
                     if step is None:
                         break
@@ -98,37 +93,19 @@ class Descent:
                 return rung, gone
         return None
 
-    def _cheapest(self, ladder: Ladder, widths: tuple[int, ...]) -> Gone | None:
-        numbers = {one.name: n for one, n in zip(ladder.sets, widths, strict=True)}
-        several = any(len(np.unique(one.classes)) > 1 for one in ladder.sets)
-        counts = {}
-        if several and self.rules.counts is not None:
-            counts = self.rules.counts(numbers)
-            if counts is None:
-                return None
+    def _cheapest(self, ladder: Ladder, rung: Rung) -> Gone | None:
+        """None where a class has fewer left than the rung takes of it."""
         found: dict[str, Numbers] = {}
-        for one in ladder.sets:
-            wanted = counts.get(one.name, {}) if counts else {}
-            gone = self._of_set(one, numbers[one.name], wanted)
-            if gone is None:
-                return None
-            found[one.name] = gone
+        for one, quota in zip(ladder.sets, rung.quotas, strict=True):
+            left, each = np.flatnonzero(self._left[one.name]), self.losses.each(one.name)
+            gone: list[Numbers] = []
+            for number, count in enumerate(quota.tolist()):
+                own = left[one.classes[left] == number]
+                if len(own) < count:
+                    return None
+                gone.append(own[np.argsort(each[own], kind="stable")[: len(own) - count]])
+            found[one.name] = np.sort(np.concatenate(gone))
         return found
-
-    def _of_set(self, one: CoupledSet, width: int, wanted: Mapping[int, int]) -> Numbers | None:
-        left = np.flatnonzero(self._left[one.name])
-        each = self.losses.each(one.name)
-        if not wanted:
-            order = left[np.argsort(each[left], kind="stable")]
-            return np.sort(order[: len(left) - width])
-        gone: list[Numbers] = []
-        for number in np.unique(one.classes[left]):
-            own = left[one.classes[left] == number]
-            excess = len(own) - wanted.get(int(number), 0)
-            if excess < 0:
-                return None
-            gone.append(own[np.argsort(each[own], kind="stable")[:excess]])
-        return np.sort(np.concatenate(gone))
 
     def _price(self, gone: Gone) -> float:
         loss = sum(float(self.losses.each(name)[channels].sum()) for name, channels in gone.items())
@@ -146,7 +123,7 @@ class Descent:
 
 
 def _fractions(ladder: Ladder) -> list[float]:
-    return [rung[0] / ladder.sets[0].channels for rung in ladder.rungs]
+    return [rung.numbers[0] / ladder.sets[0].channels for rung in ladder.rungs]
 
 
 def within(descent: Descent, fraction: float, asked: str) -> dict[str, Numbers]:

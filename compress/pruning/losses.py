@@ -15,7 +15,7 @@ from compress.compensation import as_groups
 from compress.moments import Moments
 from compress.network import LayerInfo
 from compress.pruning.coupled import ABSENT, CoupledSet, Numbers
-from compress.pruning.elimination import Elimination, about_mean, block_diagonal
+from compress.pruning.elimination import Elimination, about_mean, block_diagonal, shrunk
 
 Floats = NDArray[np.float64]
 # Of the mean square of a layer's inputs, so that one that is always 0 does no harm.

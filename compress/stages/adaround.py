@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from compress.adaptive_rounding import Fitting, adaptive, fitted_shift
-from compress.calibrate import checked_batches
+from compress.calibrate import first_pictures
 from compress.candidate import Candidate, Skipped
 from compress.encoding import Encoded
 from compress.errors import RangeError, TaskError
@@ -136,12 +136,7 @@ class AdaRound:
 
     def _pictures(self, candidate: Candidate, task: Task) -> Iterator[Batch]:
         calibration, shape = task.need_calibration("AdaRound"), candidate.network.input_shape
-        left = self.pictures
-        for _, batch in checked_batches(calibration, shape, "AdaRound"):
-            yield batch[:left]
-            left -= len(batch)
-            if left <= 0:
-                return
+        return first_pictures(calibration, shape, "AdaRound", self.pictures)
 
 
 def _reason(candidate: Candidate, layer: LayerInfo, bits: dict[str, int]) -> str:

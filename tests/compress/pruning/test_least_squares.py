@@ -10,7 +10,7 @@ from compress.pruning.least_squares import damped_change
 @given(st.integers(0, 10_000), st.integers(1, 60), st.booleans())
 @settings(max_examples=40, deadline=None)
 def test_the_error_never_rises(seed: int, samples: int, with_bias: bool) -> None:
-    """Also with fewer samples than inputs, and where an input is always 0 or the same as another."""
+    """Also with fewer samples than inputs, and an input that is always 0 or repeats another."""
     rng = np.random.default_rng(seed)
     inputs = rng.normal(1.0, 2.0, (2, samples, 12))
     inputs[:, :, 3] = 0
@@ -19,7 +19,7 @@ def test_the_error_never_rises(seed: int, samples: int, with_bias: bool) -> None
     change = damped_change(inputs, errors, with_bias)
     left = errors - inputs @ change.weight.swapaxes(1, 2) - change.bias[:, None]
     assert np.square(left).sum() <= np.square(errors).sum() * (1 + 1e-12)
-    np.testing.assert_allclose(change.weight[:, :, 3], 0, atol=1e-20)
+    np.testing.assert_allclose(change.weight[:, :, 3], 0, atol=1e-9)
     assert with_bias or not change.bias.any()
 
 

@@ -81,6 +81,8 @@ def build_report(
         notes=about.notes,
         sensitivity=_scan(about.sensitivity),
         int8_scan=int8_scan(about.int8_scan),
+        planned=about.planned,
+        tradeoff=about.tradeoff,
         accounts=tuple(file.account for file in found if file.account),
         sizes_by_cause=tuple(
             file.sizes.against(compared.bytes) for file in found if file.sizes is not None

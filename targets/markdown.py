@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from targets import tradeoff
 from targets.account_page import account_parts
 from targets.account_words import ACCOUNT_COLUMNS, ACCOUNT_NOTE
 from targets.advice import Advice, advise
@@ -17,11 +18,15 @@ from targets.int8_words import COLUMNS, WAY_COLUMNS, int8_note, layer_cells, way
 from targets.int8_words import TITLE as INT8
 from targets.packed_table import COLUMNS as PACKED_COLUMNS
 from targets.packed_table import packed_rows
+from targets.planning.held import COLUMNS as HELD_COLUMNS
+from targets.planning.held import TITLE as HELD
+from targets.planning.held import held_note, held_rows
 from targets.report import Report, Row, SensitivityScan
 from targets.sizing.page import TITLE
 from targets.sizing.words import cause_columns, cause_rows, causes_note
 from targets.smaller import TITLE as SMALLER
 from targets.smaller import smaller_words
+from targets.tradeoff import Tradeoff
 from targets.units import bytes_text, seconds_text, share_text, threads_text, time_text, times_text
 from targets.words import (
     MISSING,
@@ -67,7 +72,9 @@ def document(report: Report) -> str:
         _files(report.rows, ship),
         *_smaller(report, advice),
         *_sizes(report),
+        *_planned(report),
         *_causes(report),
+        *_tradeoff(report.tradeoff),
         *_sensitivity(report.sensitivity),
         *_int8(report.int8_scan),
         *_layers(report),
@@ -219,6 +226,13 @@ def _sizes(report: Report) -> list[str]:
     return ["## Size by stage", _table(("Stage", "File"), rows)]
 
 
+def _planned(report: Report) -> list[str]:
+    if report.planned is None:
+        return []
+    table = _table(HELD_COLUMNS, held_rows(report.planned, report.rows))
+    return [f"## {HELD}", escape(held_note(report.planned)), table]
+
+
 def _causes(report: Report) -> list[str]:
     accounts = report.sizes_by_cause
     if not accounts:
@@ -244,6 +258,13 @@ def _layers(report: Report) -> list[str]:
     )
     columns = ("Tensor", "Shape", "Weights", "Sparsity", "Bits a value", "Encoding")
     return ["## Layers", _table(columns, rows)]
+
+
+def _tradeoff(found: Tradeoff | None) -> list[str]:
+    if found is None:
+        return []
+    table = _table(tradeoff.COLUMNS, tradeoff.tradeoff_rows(found))
+    return [f"## {tradeoff.TITLE}", escape(tradeoff.tradeoff_note(found)), table]
 
 
 def _sensitivity(scan: SensitivityScan | None) -> list[str]:

@@ -19,6 +19,7 @@ from targets.page_tables import (
     steps_table,
     unmeasured,
 )
+from targets.planning.page import plan_section
 from targets.report import Report, Row
 from targets.scatter_axes import LATENCY
 from targets.scatter_chart import scatter
@@ -27,6 +28,7 @@ from targets.sizing.page import causes_section
 from targets.smaller import TITLE, is_smaller, smaller_words
 from targets.style import CSS
 from targets.svg import escape
+from targets.tradeoff_page import tradeoff_section
 from targets.units import bytes_text, share_text, threads_text, time_text
 from targets.words import SMOKE_BANNER, sensitivity_note, shown
 
@@ -39,8 +41,10 @@ def page(report: Report) -> str:
         _header(report, advice),
         files_table(report, ship),
         _charts(report, ship),
+        plan_section(report.planned, report.rows),
         _smaller(report, advice),
         causes_section(report.sizes_by_cause, report.rows, ship),
+        tradeoff_section(report.tradeoff),
         _sensitivity(report),
         int8_section(report.int8_scan),
         layers_table(report.layers),

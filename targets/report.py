@@ -20,8 +20,10 @@ from compress.errors import ReportError
 from targets.account import FileAccount
 from targets.device import Provenance
 from targets.int8_scan import Int8Scan
+from targets.planning.plan import Plan
 from targets.schema import decode, read_json
 from targets.sizing.account import SizeAccount
+from targets.tradeoff import Tradeoff
 
 SCHEMA = 1
 # Reports from before these fields give no reason for their absence.
@@ -256,10 +258,11 @@ class Report:
     before the figures.
     `smoke`: a tiny run, made to see that everything works; its figures mean nothing.
     sensitivity: each layer pruned alone, where the recipe scanned that; null where it did not.
-    int8_scan: each layer quantized alone, likewise.
+    int8_scan: each layer quantized alone, likewise. tradeoff: agreement of nets with fewer MACs.
     Additions to schema 1: max_drop, sizes, layers, not_measured (what concerns no single row),
     smoke (false where it is not given), budget_bytes, scored_on, notes, sensitivity, int8_scan,
-    accounts (where the bytes of each container are), sizes_by_cause (those of every file).
+    tradeoff, accounts (where the bytes of each container are), sizes_by_cause (those of every
+    file), planned (what edgepress plan predicted).
     """
 
     recipe: str
@@ -279,6 +282,8 @@ class Report:
     notes: tuple[str, ...] = ()
     sensitivity: SensitivityScan | None = None
     int8_scan: Int8Scan | None = None
+    tradeoff: Tradeoff | None = None
+    planned: Plan | None = None
     accounts: tuple[FileAccount, ...] = ()
     sizes_by_cause: tuple[SizeAccount, ...] = ()
 

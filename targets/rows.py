@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from compress.stages.sensitivity import Sensitivity
     from targets.artifact import Artifact
     from targets.measurement import Measurement
+    from targets.planning.plan import Plan
+    from targets.tradeoff import Tradeoff
 
 
 @dataclass(frozen=True)
 class About:
     """What the whole report is about. max_drop: the loss of top-1 (in [0, 1]) that is allowed.
 
-    `smoke`: the run was a tiny one, whose figures mean nothing. The last five are the report's;
-    `sensitivity` is what compress.stages.sensitivity.scan found, `int8_scan` what scan_int8 did.
+    `smoke`: the run was a tiny one, whose figures mean nothing. The last six are the report's;
+    `sensitivity` is what compress.stages.sensitivity.scan found, `int8_scan` what scan_int8 did,
+    `planned` what edgepress plan predicted.
     """
 
     recipe: str
@@ -38,6 +41,8 @@ class About:
     notes: tuple[str, ...] = ()
     sensitivity: Sensitivity | None = None
     int8_scan: Int8Sensitivity | None = None
+    planned: Plan | None = None
+    tradeoff: Tradeoff | None = None
 
 
 @dataclass(frozen=True)

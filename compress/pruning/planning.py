@@ -116,6 +116,22 @@ def best_kept(
     return kept
 
 
+def likely_counts(sets: Sequence[CoupledSet], numbers: Mapping[str, int]) -> dict[str, Numbers]:
+    """(classes,) of each set about how many of each class a net of these widths takes.
+
+    In proportion, by largest remainders: without the seconds that `planned` needs for the exact
+    numbers, which differ by one here and there.
+    """
+    found: dict[str, Numbers] = {}
+    for one in sets:
+        share = np.bincount(one.classes) * (numbers[one.name] / one.channels)
+        counts = np.floor(share + 1e-9).astype(np.int64)
+        left = numbers[one.name] - int(counts.sum())
+        counts[np.argsort(counts - share, kind="stable")[:left]] += 1
+        found[one.name] = counts
+    return found
+
+
 def _coupled(known: Structure) -> tuple[CoupledSet, ...]:
     return tuple(one.coupled for one in known.sets)
 

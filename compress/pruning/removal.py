@@ -18,6 +18,7 @@ from compress.network import TorchNetwork
 from compress.pruning.coupled import CoupledSet, Numbers, Slot
 from compress.pruning.following import Followed
 from compress.pruning.grouping import LAYERS, Fate, Touched
+from compress.pruning.masked import check_same, masked
 from compress.pruning.planning import Plan, Structure, planned, structure
 from compress.stages.layers import rebuilt
 
@@ -29,7 +30,7 @@ def remove(candidate: Candidate, kept: Mapping[str, Numbers]) -> Candidate:
 
     kept: by set name, different channels in rising order, as many of each class as `planned`
     says (`best_kept` gives such). The candidate must be dense: its encodings are not carried over.
-    RangeError for anything else.
+    RangeError for anything else, and where the result does not compute what it must.
     """
     known = structure(candidate)
     sets = {one.coupled.name: one for one in known.sets}
@@ -46,6 +47,7 @@ def remove(candidate: Candidate, kept: Mapping[str, Numbers]) -> Candidate:
     state = _state(candidate, known.followed, plan.followed, indices)
     done = rebuilt(candidate, edits, state, {})
     _hand_on(plan, done.network)
+    check_same(masked(candidate, [one.coupled for one in known.sets], kept), done)
     return done
 
 

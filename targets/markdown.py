@@ -21,6 +21,9 @@ from targets.packed_table import packed_rows
 from targets.planning.held import COLUMNS as HELD_COLUMNS
 from targets.planning.held import TITLE as HELD
 from targets.planning.held import held_note, held_rows
+from targets.planning.held import COLUMNS as HELD_COLUMNS
+from targets.planning.held import TITLE as HELD
+from targets.planning.held import held_note, held_rows
 from targets.report import Report, Row, SensitivityScan
 from targets.sizing.page import TITLE
 from targets.sizing.words import cause_columns, cause_rows, causes_note
@@ -72,6 +75,7 @@ def document(report: Report) -> str:
         _files(report.rows, ship),
         *_smaller(report, advice),
         *_sizes(report),
+        *_planned(report),
         *_planned(report),
         *_causes(report),
         *_tradeoff(report.tradeoff),
@@ -224,6 +228,13 @@ def _sizes(report: Report) -> list[str]:
         return []
     rows = ((p.stage, f"{bytes_text(p.bytes)} ({p.bytes:,} B)") for p in report.sizes)
     return ["## Size by stage", _table(("Stage", "File"), rows)]
+
+
+def _planned(report: Report) -> list[str]:
+    if report.planned is None:
+        return []
+    table = _table(HELD_COLUMNS, held_rows(report.planned, report.rows))
+    return [f"## {HELD}", escape(held_note(report.planned)), table]
 
 
 def _planned(report: Report) -> list[str]:

@@ -20,6 +20,7 @@ from targets.page_tables import (
     unmeasured,
 )
 from targets.planning.page import plan_section
+from targets.planning.page import plan_section
 from targets.report import Report, Row
 from targets.scatter_axes import LATENCY
 from targets.scatter_chart import scatter
@@ -41,6 +42,7 @@ def page(report: Report) -> str:
         _header(report, advice),
         files_table(report, ship),
         _charts(report, ship),
+        plan_section(report.planned, report.rows),
         plan_section(report.planned, report.rows),
         _smaller(report, advice),
         causes_section(report.sizes_by_cause, report.rows, ship),

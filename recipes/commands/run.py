@@ -30,16 +30,20 @@ def execute(arguments: argparse.Namespace) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
     name, main = find_recipe(arguments.recipe)
+    from recipes.planning.place import plan_of
     from recipes.toolbox.team_job import one_voice, open_job
 
+    folder = arguments.out or Path("build") / name
+    plan = plan_of(name, folder, arguments.plan)
     job = open_job(
         name,
-        arguments.out or Path("build") / name,
+        folder,
         seed=arguments.seed,
         smoke=arguments.smoke,
         resume=arguments.resume,
         overwrite=arguments.overwrite,
     )
+    job.plan = plan
     job.give(data=arguments.data, test=arguments.test, weights=arguments.weights, net=arguments.net)
     with one_voice():
         main(job)

@@ -23,15 +23,13 @@ from recipes.toolbox.delivery import Delivery, exporter_of, need_uncompressed, n
 from recipes.toolbox.job import Job
 from recipes.toolbox.naming import new_stem
 from recipes.toolbox.progress import busy, say
-from targets.planning.plan import Plan
 from targets.rows import About
 
 
 @dataclass
 class PlanningJob(Job):
-    """`folder` is a temporary one: a plan leaves nothing there. `plan`: once it is finished."""
+    """`folder` is a temporary one: a plan leaves nothing there. `plan` is there once finished."""
 
-    plan: Plan | None = None
     states: States = field(default_factory=States)
     delivered: list[Delivered] = field(default_factory=list[Delivered])
     _tasks: dict[int, tuple[Task, Task]] = field(default_factory=dict[int, tuple[Task, Task]])

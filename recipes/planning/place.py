@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from compress.errors import OutputError, RecipeError
-from recipes.toolbox.folder import MARK
-from targets.planning.plan import PLAN, Plan, read_plan
+from recipes.toolbox.folder import MARK, PLAN
+from targets.planning.plan import Plan, read_plan
 
 
 def plan_path(folder: Path, *, overwrite: bool) -> Path:

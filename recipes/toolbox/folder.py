@@ -12,6 +12,8 @@ from compress.errors import OutputError
 from recipes.toolbox.lock import FolderLock
 
 MARK = "edgepress-run.json"
+# Of `edgepress plan`, made before the run: no output of a run, so none replaces it.
+PLAN = "plan.json"
 _MOST_THREADS = 4096
 
 
@@ -47,8 +49,8 @@ def open_folder(
 
     A folder with anything in it is refused, unless it bears our mark and --resume (the same run)
     or --overwrite (any earlier run's output, which is removed) is given. A folder with nothing but
-    our mark (the run failed before it began) counts as empty. `resume` is None for a command that
-    knows no --resume.
+    our mark (the run failed before it began) and a plan counts as empty; a plan stays. `resume` is
+    None for a command that knows no --resume.
     """
     try:
         if folder.exists() and not folder.is_dir():
@@ -70,7 +72,8 @@ def _enter(folder: Path, asked: Identity, *, resume: bool | None, overwrite: boo
     """Whose the folder is from now on; what --overwrite replaces is removed."""
     # A mark that a kill left half-written stands aside under such a name.
     own = (MARK, f".{MARK}.")
-    filled = any(not entry.name.startswith(own) for entry in folder.iterdir())
+    names = [entry.name for entry in folder.iterdir()]
+    filled = any(name != PLAN and not name.startswith(own) for name in names)
     if not filled and not _is_foreign(folder):
         return asked
     found = _read_mark(folder)
@@ -115,7 +118,7 @@ def _read_mark(folder: Path) -> Identity:
 
 
 def _empty(folder: Path) -> None:
-    """Remove all but the mark: a kill meanwhile leaves a folder that is still ours."""
+    """Remove all but the mark and a plan: a kill meanwhile leaves a folder that is still ours."""
     if folder.is_symlink():
         raise OutputError(
             f"output folder {folder} is a symbolic link, which --overwrite does not follow; give "
@@ -124,7 +127,7 @@ def _empty(folder: Path) -> None:
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
-        elif entry.name != MARK:
+        elif entry.name not in (MARK, PLAN):
             entry.unlink()
 
 

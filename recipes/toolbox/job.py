@@ -31,6 +31,7 @@ from recipes.toolbox.naming import new_stem
 from recipes.toolbox.progress import busy, say
 from recipes.toolbox.scanning import FEW_PICTURES, kept_int8_scan, kept_scan
 from recipes.toolbox.summary import FULL, SMOKE, Sizes, save, summarize
+from targets.planning.plan import Plan
 from targets.rows import About
 
 _SMOKE_IMAGES = 512
@@ -53,6 +54,8 @@ class Job:
     untouched: Candidate | None = field(default=None, repr=False)
     """The net before any stage: what the ratios of the report are to."""
     finished: bool = False
+    plan: Plan | None = None
+    """What `edgepress plan` said of this recipe, to be held against what comes out."""
     _given: dict[str, Path | None] = field(default_factory=dict[str, Path | None])
     _net: str | None = None
     _scan: Sensitivity | None = None
@@ -256,7 +259,8 @@ class Job:
         if not self.deliveries:
             raise RecipeError(f"recipe {self.recipe} delivered no file; call job.deliver first")
         plan = SMOKE if self.smoke else FULL
-        about = replace(about, smoke=self.smoke, sensitivity=self._scan, int8_scan=self._int8_scan)
+        about = replace(about, smoke=self.smoke, planned=self.plan)
+        about = replace(about, sensitivity=self._scan, int8_scan=self._int8_scan)
         report = summarize(about, self.deliveries, self.sizes, plan, self.untouched)
         sentence = save(report, self.folder)
         self.finished = True

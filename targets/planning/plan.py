@@ -18,7 +18,6 @@ from targets.planning.claims import Answer
 from targets.schema import decode, read_json
 
 SCHEMA = 1
-PLAN = "plan.json"
 
 
 @dataclass(frozen=True)

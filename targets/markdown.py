@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from targets import tradeoff
+from targets import operations, tradeoff
 from targets.account_page import account_parts
 from targets.account_words import ACCOUNT_COLUMNS, ACCOUNT_NOTE
 from targets.advice import Advice, advise
@@ -18,9 +18,6 @@ from targets.int8_words import COLUMNS, WAY_COLUMNS, int8_note, layer_cells, way
 from targets.int8_words import TITLE as INT8
 from targets.packed_table import COLUMNS as PACKED_COLUMNS
 from targets.packed_table import packed_rows
-from targets.planning.held import COLUMNS as HELD_COLUMNS
-from targets.planning.held import TITLE as HELD
-from targets.planning.held import held_note, held_rows
 from targets.planning.held import COLUMNS as HELD_COLUMNS
 from targets.planning.held import TITLE as HELD
 from targets.planning.held import held_note, held_rows
@@ -74,8 +71,8 @@ def document(report: Report) -> str:
         escape(file_notes(report)),
         _files(report.rows, ship),
         *_smaller(report, advice),
+        *_operations(report.rows),
         *_sizes(report),
-        *_planned(report),
         *_planned(report),
         *_causes(report),
         *_tradeoff(report.tradeoff),
@@ -223,18 +220,19 @@ def _smaller(report: Report, advice: Advice) -> list[str]:
     return [f"## {SMALLER}", *(escape(line) for line in smaller_words(report, advice.ship))]
 
 
+def _operations(rows: Sequence[Row]) -> list[str]:
+    cells = operations.operation_rows(rows)
+    if not cells:
+        return []
+    table = _table(operations.COLUMNS, cells)
+    return [f"## {operations.TITLE}", escape(operations.NOTE), table]
+
+
 def _sizes(report: Report) -> list[str]:
     if not report.sizes:
         return []
     rows = ((p.stage, f"{bytes_text(p.bytes)} ({p.bytes:,} B)") for p in report.sizes)
     return ["## Size by stage", _table(("Stage", "File"), rows)]
-
-
-def _planned(report: Report) -> list[str]:
-    if report.planned is None:
-        return []
-    table = _table(HELD_COLUMNS, held_rows(report.planned, report.rows))
-    return [f"## {HELD}", escape(held_note(report.planned)), table]
 
 
 def _planned(report: Report) -> list[str]:

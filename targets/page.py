@@ -15,11 +15,11 @@ from targets.page_tables import (
     environment,
     files_table,
     layers_table,
+    operations_table,
     sensitivity_table,
     steps_table,
     unmeasured,
 )
-from targets.planning.page import plan_section
 from targets.planning.page import plan_section
 from targets.report import Report, Row
 from targets.scatter_axes import LATENCY
@@ -43,8 +43,8 @@ def page(report: Report) -> str:
         files_table(report, ship),
         _charts(report, ship),
         plan_section(report.planned, report.rows),
-        plan_section(report.planned, report.rows),
         _smaller(report, advice),
+        operations_table(report.rows),
         causes_section(report.sizes_by_cause, report.rows, ship),
         tradeoff_section(report.tradeoff),
         _sensitivity(report),

@@ -30,16 +30,21 @@ class Plan(NamedTuple):
     price: float
 
 
-def deliver_smallest(job: Job, dense: Candidate, task: Task, plan: Plan) -> None:
-    """Deliver `dense`; pruned while it learns and on the levels of `price`; and that as int8."""
+def smallest(job: Job, net: Candidate, task: Task, plan: Plan) -> Candidate:
+    """`net` pruned while it learns, folded, on the levels of the plan's price."""
     epochs = job.epochs(plan.epochs)
     pruned = PruneGradually(
         PruneMagnitude(plan.sparsity, scope="lamp"),
         FineTune(epochs, plan.rate),
         min(plan.rounds, epochs),
     )
+    return job.compress(net, [pruned, FoldBatchNorm(), ShareByRate(plan.price)], task)
+
+
+def deliver_smallest(job: Job, dense: Candidate, task: Task, plan: Plan) -> None:
+    """Deliver `dense`; pruned while it learns and on the levels of `price`; and that as int8."""
     folded = job.compress(dense, [FoldBatchNorm()], task)
-    shared = job.compress(dense, [pruned, FoldBatchNorm(), ShareByRate(plan.price)], task)
+    shared = smallest(job, dense, task, plan)
     int8 = job.compress(shared, [QuantizeInt8()], task)
     job.deliver("fp32", folded, ("onnx", "tflite"), task)
     job.deliver("shared", shared, ("dc", "onnx-packed", "tflite-packed"), task)

@@ -23,7 +23,6 @@ Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
 _TENSOR_STEPS = 255.0
-_WEIGHT_LEVELS = 127.0
 _STEPS = 300
 _RATE = 0.05
 
@@ -46,12 +45,14 @@ class GridTensors:
 class Columns:
     """One group of a layer: numbers (n,) of its columns, largest: (m, n) the largest |weight|.
 
-    curvature: (m, n), see channel_moments, added up over each kernel.
+    curvature: (m, n), see channel_moments, added up over each kernel. levels: of the weight's grid
+    above zero, 127 for 8 bits.
     """
 
     numbers: Numbers
     largest: Floats
     curvature: Floats
+    levels: float = 127.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ def balance(
 
     floors: (numbers,), the least scale of each, at most 1; none without.
     Noise of step^2 / 12 in each value: the sum over grids of range^2 / 255^2 / 24 * the sum of
-    curvature * s^2, and over rows of max(largest * s)^2 / 127^2 / 24 * the sum of
+    curvature * s^2, and over rows of max(largest * s)^2 / levels^2 / 24 * the sum of
     curvature / s^2.
     """
     loss = _Loss(
@@ -112,7 +113,7 @@ class _Loss:
             tuple(map(torch.from_numpy, (t.numbers, t.low, t.high, t.curvature))) for t in tensors
         ]
         self.layers = [
-            tuple(map(torch.from_numpy, (c.numbers, c.largest, c.curvature))) for c in layers
+            (*map(torch.from_numpy, (c.numbers, c.largest, c.curvature)), c.levels) for c in layers
         ]
 
     def __call__(self, scales: torch.Tensor) -> torch.Tensor:
@@ -121,8 +122,8 @@ class _Loss:
             own = scales[numbers]
             width = (high / own).amax().clamp(min=0) - (low / own).amin().clamp(max=0)
             total = total + (width / _TENSOR_STEPS) ** 2 * (curvature * own**2).sum()
-        for numbers, largest, curvature in self.layers:
+        for numbers, largest, curvature, levels in self.layers:
             own = scales[numbers]
-            step = (largest * own).amax(1) / _WEIGHT_LEVELS
+            step = (largest * own).amax(1) / levels
             total = total + (step**2 * (curvature / own**2).sum(1)).sum()
         return total / 24

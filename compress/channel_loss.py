@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,13 +23,14 @@ def least_loss_scales(
     candidate: Candidate,
     groups: ChannelGroups,
     bounds: tuple[NDArray[np.bool_], Floats],
+    bits: Mapping[str, int],
     pictures: Batch,
     seed: int,
 ) -> Floats:
     """(groups,): by what each channel group is to be divided where it is written.
 
-    bounds: (free, floors) by group: 1 where not free; the least scale otherwise. Raises TaskError
-    for pictures that give NaN or infinity.
+    bounds: (free, floors) by group: 1 where not free; the least scale otherwise. bits: of weights,
+    by layer name, 8 where it has none. Raises TaskError for pictures that give NaN or infinity.
     """
     free, floors = bounds
     seen = net_moments(candidate.network.graph, [pictures], seed)
@@ -35,7 +38,12 @@ def least_loss_scales(
     # One group more, which is fixed, for channels that belong to none.
     fixed = np.append(~(free & _on_both_sides(candidate, groups)), True)
     grids = _grids(candidate.network.graph, groups, seen, len(free))
-    found = balance(grids, _columns(candidate, groups, seen), fixed, np.append(floors, 1.0))
+    levels = {
+        layer.weight: 2.0 ** (bits.get(layer.name, 8) - 1) - 1
+        for layer in candidate.network.layers()
+    }
+    columns = _columns(candidate, groups, seen, levels)
+    found = balance(grids, columns, fixed, np.append(floors, 1.0))
     return found.scales[:-1]
 
 
@@ -79,7 +87,9 @@ def _grids(graph: Graph, groups: ChannelGroups, seen: NetMoments, other: int) ->
     return found
 
 
-def _columns(candidate: Candidate, groups: ChannelGroups, seen: NetMoments) -> list[Columns]:
+def _columns(
+    candidate: Candidate, groups: ChannelGroups, seen: NetMoments, levels: Mapping[str, float]
+) -> list[Columns]:
     """The groups of each layer; a depthwise row has one column, whose scale rounds nothing."""
     own = candidate.network.parameters()
     found: list[Columns] = []
@@ -94,5 +104,5 @@ def _columns(candidate: Candidate, groups: ChannelGroups, seen: NetMoments) -> l
         for part in range(parts):
             here = slice(part * rows // parts, (part + 1) * rows // parts)
             there = slice(part * width, (part + 1) * width)
-            found.append(Columns(reads[there], largest[here], cost[here]))
+            found.append(Columns(reads[there], largest[here], cost[here], levels.get(name, 127.0)))
     return found

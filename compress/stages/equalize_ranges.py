@@ -29,6 +29,7 @@ from compress.placement import place
 from compress.spread import spread
 from compress.stage import StageResult
 from compress.stages.fold_batchnorm import need_folded
+from compress.stages.layers import check_grid_bits, settings_by_layer
 from compress.task import Task
 
 Floats = NDArray[np.float64]
@@ -51,6 +52,7 @@ class EqualizeRanges:
     clipped: a ReLU6 does not scale: "skip" leaves channels before one alone. "bounded" scales those
     that stay below the clip for all calibration pictures, and only so far that they still do; for
     other pictures outputs may differ then.
+    weight_bits: for "loss", the bits that the weights will have, as in QuantizeInt8.
     Follows channels through adds, concatenations, splits and shuffles. Skipped layers have the
     reason. Zeros of pruned weights stay; shared or integer weights take factors into their scale
     where they can. "weights" with "skip" needs no calibration pictures.
@@ -58,6 +60,7 @@ class EqualizeRanges:
 
     by: Literal["weights", "activations", "loss"] = "weights"
     clipped: Literal["skip", "bounded"] = "skip"
+    weight_bits: int | tuple[tuple[str, int], ...] = 8
     changes: ClassVar[Literal["structure", "values"]] = "values"
 
     def __post_init__(self) -> None:
@@ -65,6 +68,7 @@ class EqualizeRanges:
             if value not in allowed:
                 options = " or ".join(map(repr, allowed))
                 raise RangeError(f"EqualizeRanges({name}={value!r}): allowed is {options}")
+        check_grid_bits(_ASKER, "weight_bits", self.weight_bits)
 
     def __call__(self, candidate: Candidate, task: Task) -> StageResult:
         layers = candidate.network.layers()
@@ -79,7 +83,8 @@ class EqualizeRanges:
         if self.by == "loss":
             calibration, shape = task.need_calibration(_ASKER), candidate.network.input_shape
             few = spread(calibration, shape, _ASKER, _PICTURES)
-            scale = least_loss_scales(candidate, groups, (free, floors), few, task.seed)
+            bits = settings_by_layer(layers, self.weight_bits)
+            scale = least_loss_scales(candidate, groups, (free, floors), bits, few, task.seed)
         else:
             own = candidate.network.parameters()
             known = [la for la in layers if la.weight in groups.reads and la.weight in own]

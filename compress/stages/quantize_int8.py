@@ -68,7 +68,8 @@ class QuantizeInt8:
         if self.observer not in _OBSERVERS:
             allowed = ", ".join(map(repr, _OBSERVERS))
             raise RangeError(f"QuantizeInt8(observer={self.observer!r}): allowed are {allowed}")
-        if not 50 < self.percentile <= 100:
+        number = type(self.percentile) in (int, float)
+        if not (number and 50 < self.percentile <= 100):
             raise RangeError(
                 f"QuantizeInt8(percentile={self.percentile!r}): allowed is above 50, up to 100"
             )

@@ -12,6 +12,8 @@ import torch
 from compress.candidate import Candidate
 from compress.errors import EdgepressError, EquivalenceError
 from compress.stage import Stage, run
+from compress.stages.correct_bias import CorrectBias
+from compress.stages.equalize_ranges import EqualizeRanges
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.stages.share_weights import ShareWeights
 from compress.task import Batch, Task
@@ -58,7 +60,8 @@ def make(rung: Rung, start: Candidate, task: Task) -> Candidate:
     """The rung's net from that of the rung it starts from."""
     stages: list[Stage] = []
     if rung.quantize:
-        stages.append(QuantizeInt8(observer="mse"))  # photographs have long thin tails
+        # "mse": photographs have long thin tails.
+        stages += [EqualizeRanges("loss"), CorrectBias(QuantizeInt8("mse"))]
     if rung.bits is not None:
         stages.append(ShareWeights(bits_by_layer(start.network.layers(), rung.bits)))
     with busy(f"making {rung.label}"):

@@ -15,6 +15,7 @@ from compress.spec import TensorSpec
 from targets.artifact import Artifact, Exporter, artifact_of
 from targets.formats import onnx_nibbles
 from targets.formats.exportable import OUTPUT
+from targets.formats.onnx_defaults import drop_defaults
 from targets.formats.onnx_graph import OPSETS, float_model
 from targets.formats.onnx_grids import find_grids
 from targets.formats.onnx_qdq import QdqWriter
@@ -63,6 +64,7 @@ def build_model(candidate: Candidate, opset: int, signed: bool = False) -> onnx.
     if candidate.activations:
         grids = find_grids(candidate, model)
         QdqWriter(candidate, grids, signed).rewrite(model)
+        drop_defaults(model)
     entry = model.metadata_props.add()
     entry.key, entry.value = KEY, artifact_metadata(candidate)
     return model

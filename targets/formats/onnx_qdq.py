@@ -132,7 +132,7 @@ class QdqWriter:
 
     def _code_constant(self, code: int) -> str:
         value = np.array(code - 128, np.int8) if self.signed else np.array(code, np.uint8)
-        name = f"code_{code}"
+        name = f"{'i' if self.signed else 'u'}{value}"
         self._sheet.keep(name, value)
         return name
 

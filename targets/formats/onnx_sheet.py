@@ -29,8 +29,8 @@ class Sheet:
         return numpy_helper.to_array(self.constants[name])
 
     def add(self, operator: str, inputs: list[str], output: str, axis: int | None = None) -> None:
-        """Append an operator with one output."""
-        node = helper.make_node(operator, inputs, [output], name=f"{output}/{operator}")
+        """Append an operator with one output, which names it: a name of its own costs 30 bytes."""
+        node = helper.make_node(operator, inputs, [output])
         if axis is not None:
             node.attribute.append(helper.make_attribute("axis", axis))
         self.nodes.append(node)

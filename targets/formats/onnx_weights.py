@@ -66,8 +66,10 @@ def _weight(
             axis = None if axis is None else 1 - axis
         sheet.keep(f"{target}_codes", integers)
         sheet.keep(f"{target}_scale", scale.astype(np.float32))
-        sheet.keep(f"{target}_zero", np.zeros(scale.shape, np.int8))
-        parts = [f"{target}_codes", f"{target}_scale", f"{target}_zero"]
+        # DequantizeLinear takes zeros for granted, but Gemm is only fused where they are given.
+        zeros = f"zeros_{scale.size}" if scale.ndim else "zero"
+        sheet.keep(zeros, np.zeros(scale.shape, np.int8))
+        parts = [f"{target}_codes", f"{target}_scale", zeros]
         sheet.add("DequantizeLinear", parts, target, axis)
     node.input[1] = target
 

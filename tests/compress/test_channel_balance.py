@@ -33,6 +33,18 @@ def test_without_tensors_a_rows_columns_become_equal() -> None:
     assert found.after == pytest.approx(found.before * 1.0025 / 2, rel=0.01)
 
 
+def test_fewer_levels_give_the_weights_more_of_a_say() -> None:
+    """The tensor asks for s2 / s1 = 20, the row for 1 / 20: coarse rows have their way."""
+    ratios: list[float] = []
+    for bits in (8, 4, 2):
+        weights = Columns(
+            np.arange(2), np.array([[0.05, 1.0]]), np.ones((1, 2)), levels=2.0 ** (bits - 1) - 1
+        )
+        found = balance([tensor(1.0, 20.0)], [weights], FREE)
+        ratios.append(float(found.scales[1] / found.scales[0]))
+    assert ratios[0] > 1.1 * ratios[1] > 1.1**2 * ratios[2]
+
+
 def test_fixed_channels_keep_their_scale() -> None:
     found = balance([tensor(1.0, 20.0, 3.0)], [], np.array([False, True, True]))
     assert list(found.scales[1:]) == [1.0, 1.0]

@@ -420,6 +420,7 @@ def test_memory_does_not_grow_with_the_batches(folded: Trained, observer: Any) -
         {"percentile": 50},
         {"percentile": 100.1},
         {"percentile": float("nan")},
+        {"percentile": "99"},
         {"keep_float": "fc"},
     ],
 )

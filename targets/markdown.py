@@ -238,7 +238,8 @@ def _sizes(report: Report) -> list[str]:
 def _planned(report: Report) -> list[str]:
     if report.planned is None:
         return []
-    table = _table(HELD_COLUMNS, held_rows(report.planned, report.rows))
+    held = held_rows(report.planned, report.rows)
+    table = _table(HELD_COLUMNS, [(path, *map(_cell, cells)) for path, cells in held])
     return [f"## {HELD}", escape(held_note(report.planned)), table]
 
 

@@ -38,6 +38,7 @@ class Files:
         default_factory=dict[tuple[str, str], "Artifact | ExportError"]
     )
     _measured: dict[str, Measurement] = field(default_factory=dict[str, Measurement])
+    _figures: dict[str, Figures] = field(default_factory=dict[str, Figures])
 
     def write(self, candidate: Candidate, form: str) -> Artifact | ExportError:
         """The file, or why there is none."""
@@ -52,6 +53,10 @@ class Files:
                     self._written[key] = error
         return self._written[key]
 
+    def written(self, candidate: Candidate, form: str) -> Artifact | ExportError | None:
+        """What `write` gave; None where it was not called for these."""
+        return self._written.get((candidate.digest(), form))
+
     def measure(self) -> tuple[Measurement, ...]:
         """Time every file that is run, side by side; equal files once."""
         files = {
@@ -65,6 +70,12 @@ class Files:
         return found
 
     def figures(self, artifact: Artifact) -> Figures:
+        """Of a file, once `measure` is done."""
+        if artifact.sha256 not in self._figures:
+            self._figures[artifact.sha256] = self._weighed(artifact)
+        return self._figures[artifact.sha256]
+
+    def _weighed(self, artifact: Artifact) -> Figures:
         measured = self._measured.get(artifact.sha256)
         download = zip_bytes(artifact.path.read_bytes())
         if measured is None:

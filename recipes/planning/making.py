@@ -50,6 +50,7 @@ class Delivered:
 class _Maker:
     files: Files
     cpu: Cpu
+    states: Sequence[State]
 
     def stage(self, state: State) -> PlannedStage:
         """Its net and, unless another round follows, its files against those before it."""
@@ -74,18 +75,34 @@ class _Maker:
         if state.passing:
             missing = "another round of the stage follows"
             return PlannedFile(form, "", _THREADS, missing=missing)
-        made = self.files.write(state.candidate, form)
+        made = self._made(state, form)
         if isinstance(made, ExportError):
             return PlannedFile(form, "", _THREADS, missing=str(made))
         before = next((s for s in state.line() if s is not state and self._has(s, form)), None)
-        found = None if before is None else self.files.write(before.candidate, form)
+        found = None if before is None else self._made(before, form)
         reference = found if isinstance(found, Artifact) else None
         label = "" if before is None else before.label
         return self._file(form, (state, made), (before, reference), label)
 
     def _has(self, state: State, form: str) -> bool:
         written = not state.passing and not state.same and form in state.formats
-        return written and isinstance(self.files.write(state.candidate, form), Artifact)
+        return written and isinstance(self._made(state, form), Artifact)
+
+    def _made(self, state: State, form: str) -> Artifact | ExportError:
+        """Its file, or one of its family that is written already."""
+        if engine_of(form) is not None:
+            for other in self.states:
+                written = self.files.written(other.candidate, form)
+                if other.family is state.family and isinstance(written, Artifact):
+                    return written
+        return self.files.write(state.candidate, form)
+
+    def write(self) -> None:
+        """Every file that any stage needs."""
+        for state in self.states:
+            for form in state.formats:
+                if not state.passing and not state.same:
+                    self._made(state, form)
 
     def delivery(self, given: Delivered, every: Sequence[Delivered]) -> PlannedFile:
         """Against the untouched file of its format, or of its engine."""
@@ -134,13 +151,10 @@ class _Maker:
 
 def make_plan(job: PlanningJob, files: Files) -> Plan:
     """Write what is not written yet, measure all, judge all."""
-    states = job.states.found
-    for state in states:
-        for form in state.formats:
-            if not state.passing and not state.same:
-                files.write(state.candidate, form)
+    states = [state for state in job.states.found if state.formats]
+    maker = _Maker(files, local_cpu(), states)
+    maker.write()
     measured = files.measure()
-    maker = _Maker(files, local_cpu())
     return Plan(
         recipe=job.recipe,
         net=job.net,
@@ -150,7 +164,7 @@ def make_plan(job: PlanningJob, files: Files) -> Plan:
         environment=environment(measured),
         cpu=maker.cpu.words(),
         random=job.states.random,
-        stages=tuple(maker.stage(state) for state in states if state.formats),
+        stages=tuple(maker.stage(state) for state in states),
         files=tuple(maker.delivery(given, job.delivered) for given in job.delivered),
         notes=_notes(job),
     )

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from compress.candidate import Candidate
 from compress.stage import Stage, stage_name
+from targets.planning.changes import changes
 from targets.planning.form import NetForm, form_of
 
 START, RANDOM = "start", "random start"
@@ -39,6 +40,16 @@ class State:
     @cached_property
     def same(self) -> bool:
         return self.after is not None and self.candidate.digest() == self.after.candidate.digest()
+
+    @cached_property
+    def family(self) -> State:
+        """The first of the states behind this one whose files are the same in all that counts.
+
+        Exporters fold batch norms themselves, so folding alone makes no other file.
+        """
+        if self.after is None or not changes(self.after.form, self.form).none:
+            return self
+        return self.after.family
 
     @property
     def label(self) -> str:

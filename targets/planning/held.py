@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from targets.file_words import Cell
 from targets.planning.judging import compared
 from targets.planning.plan import Figures, Judged, Plan, PlannedFile
 from targets.planning.verdicts import QUESTIONS
-from targets.planning.words import ANSWERS, mark
+from targets.planning.words import SHORT, mark
 from targets.report import Row
 from targets.units import bytes_text, count_text, time_text
 from targets.words import MISSING
@@ -29,30 +30,37 @@ def held_note(plan: Plan) -> str:
     return " ".join(
         (
             f"What edgepress plan said on {plan.created} of the untrained net ({plan.cpu}), then "
-            f"what this run measured. {times} Does it pay, against the fp32 file: as the rules "
-            f"said; ✓ where this run's figures confirm it, ✗ where they contradict it.",
+            f"what this run measured. {times} Does it pay (smaller file and download, faster, less "
+            f"memory than the fp32 file): as the rules said; ✓ where this run's figures confirm "
+            f"it, ✗ where they contradict it.",
             *plan.notes,
         )
     )
 
 
-def held_rows(plan: Plan, rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """A row of COLUMNS for each file of the plan, and for each of the run that was not planned."""
-    found = [_row(file, rows) for file in plan.files]
+def held_rows(plan: Plan, rows: Sequence[Row]) -> list[tuple[str, tuple[Cell, ...]]]:
+    """(file, cells of the other COLUMNS) for each file of the plan, and each that was not planned.
+
+    A cell has the measured value, beside it the predicted one.
+    """
+    found = [(file.path, _cells(file, rows)) for file in plan.files]
     known = {file.path for file in plan.files}
     new = dict.fromkeys(row.path for row in rows if row.path not in known)
-    return [*found, *((path, "not planned", *[MISSING] * (len(COLUMNS) - 2)) for path in new)]
+    return [*found, *((path, _empty("not planned")) for path in new)]
 
 
-def _row(file: PlannedFile, rows: Sequence[Row]) -> tuple[str, ...]:
+def _empty(why: str) -> tuple[Cell, ...]:
+    return (Cell(MISSING, why), *[Cell(MISSING)] * (len(COLUMNS) - 2))
+
+
+def _cells(file: PlannedFile, rows: Sequence[Row]) -> tuple[Cell, ...]:
     row = _row_of(file.path, file.threads, rows)
     own = file.figures
     if row is None or own is None:
-        return (file.path, "not delivered", *[MISSING] * (len(COLUMNS) - 2))
+        return _empty("not delivered")
     seen = figures_of(row)
     reference = _row_of(file.against, file.threads, rows)
     return (
-        file.path,
         _cell(own.file_bytes, seen.file_bytes, bytes_text),
         _cell(own.download_bytes, seen.download_bytes, bytes_text),
         _cell(file.macs, row.macs, lambda n: count_text(int(n))),
@@ -80,18 +88,18 @@ def _row_of(path: str, threads: int, rows: Sequence[Row]) -> Row | None:
     return next((row for row in alike if row.threads in (threads, None)), None)
 
 
-def _cell(said: float | None, seen: float | None, text: Callable[[float], str]) -> str:
-    """'34.8 kB → 34.6 kB (−0.6 %)', or '2,293,000, exactly'."""
+def _cell(said: float | None, seen: float | None, text: Callable[[float], str]) -> Cell:
+    """'34.6 kB', 'said 34.8 kB', '−0.6 %'; 'as said' where it came true exactly."""
     if said is None or seen is None:
-        return MISSING
+        return Cell(MISSING)
     if said == seen:
-        return f"{text(said)}, exactly"
-    change = f"{100 * (seen / said - 1):+.1f} %".replace("-", "−") if said else "from 0"
-    return f"{text(said)} → {text(seen)} ({change})"
+        return Cell(text(seen), "as said")
+    change = f"{100 * (seen / said - 1):+.1f} %".replace("-", "−") if said else ""
+    return Cell(text(seen), f"said {text(said)}", change)
 
 
-def _pays(verdicts: Sequence[Judged], before: Figures | None, after: Figures) -> str:
-    """'smaller file: yes ✓, faster: no ✗'; a dash for the file that others are compared with."""
+def _pays(verdicts: Sequence[Judged], before: Figures | None, after: Figures) -> Cell:
+    """'file: yes ✓, download: yes ✓', 'faster: no ✗, memory: no ✓'."""
     said = {verdict.question: verdict for verdict in verdicts}
     parts: list[str] = []
     for question in QUESTIONS:
@@ -100,5 +108,5 @@ def _pays(verdicts: Sequence[Judged], before: Figures | None, after: Figures) ->
             continue
         ratio, seen = (None, None) if before is None else compared(question, before, after)
         again = Judged(question, verdict.answer, verdict.reason, ratio, seen)
-        parts.append(f"{ANSWERS[question]}: {mark(again)}")
-    return ", ".join(parts) or MISSING
+        parts.append(f"{SHORT[question]}: {mark(again)}")
+    return Cell(", ".join(parts[:2]) or MISSING, ", ".join(parts[2:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from targets.file_words import Cell
 from targets.planning.held import COLUMNS, TITLE, held_note, held_rows
 from targets.planning.plan import Plan
 from targets.report import Row
@@ -15,16 +16,19 @@ def plan_section(plan: Plan | None, rows: Sequence[Row]) -> str:
     if plan is None:
         return ""
     head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
-    body = "".join(_row(cells) for cells in held_rows(plan, rows))
+    body = "".join(_row(path, cells) for path, cells in held_rows(plan, rows))
     return (
         f"<h2>{TITLE}</h2><p>{escape(held_note(plan))}</p>"
-        f'<table class="cards"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        f'<table class="cards files"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     )
 
 
-def _row(cells: Sequence[str]) -> str:
-    pairs = zip(COLUMNS[1:], cells[1:], strict=True)
-    values = "".join(
-        f'<td data-of="{name}" class="wrap">{escape(cell)}</td>' for name, cell in pairs
-    )
-    return f'<tr><th scope="row">{escape(cells[0])}</th>{values}</tr>'
+def _row(path: str, cells: Sequence[Cell]) -> str:
+    pairs = zip(COLUMNS[1:], cells, strict=True)
+    values = "".join(f'<td data-of="{name}">{_cell(cell)}</td>' for name, cell in pairs)
+    return f'<tr><th scope="row">{escape(path)}</th>{values}</tr>'
+
+
+def _cell(cell: Cell) -> str:
+    parts = (part for part in (cell.detail, cell.second) if part)
+    return escape(cell.value) + "".join(f"<small>{escape(part)}</small>" for part in parts)

@@ -46,7 +46,8 @@ def verdicts(before: NetForm, after: NetForm, where: Where, cpu: Cpu) -> Verdict
     """
     changed = changes(before, after)
     if changed.none:
-        nothing = "as many weights, zeros and bits as before; exporters fold batch norms anyway"
+        nothing = "as many weights, zeros and bits as before"
+        nothing += "; exporters fold batch norms anyway" if where.engine else ""
         same = Verdict("no", nothing)
         run = same if where.engine else _not_run()
         return Verdicts(same, same, run, run)
@@ -86,6 +87,8 @@ def _file(before: NetForm, after: NetForm, changed: Changes, where: Where) -> It
         yield from _integers(before, changed, where)
     elif changed.integer_math and plain:
         yield "yes", "8 bits a weight instead of 32"
+    elif changed.integer_math:
+        yield "no", "the weights are codes already; grids and their operators come in"
 
 
 def _packed_zeros(after: NetForm, where: Where) -> Claim:
@@ -132,9 +135,16 @@ def _memory(before: NetForm, after: NetForm, changed: Changes, where: Where) -> 
     yield from _fewer(before, after, changed)
     if changed.zeros or changed.shared:
         yield "no", "loaded weights are dense: zeros and codes are spread out"
-        if where.packed:
+        if where.packed and _is_plain(before):
             yield "worse", "unpacking at load leaves the packed parts and its own buffers behind"
+        elif where.packed:
+            yield "perhaps", "what unpacking leaves behind depends on the codes"
     if changed.integer_math:
         yield "yes", "weights and activations of one byte instead of four"
     elif changed.integers:
         yield "no", "where activations are floats, loaded weights are floats"
+
+
+def _is_plain(form: NetForm) -> bool:
+    """True where nothing in it is worth packing."""
+    return form.sparsity < 0.01 and all(layer.kind == "float" for layer in form.layers)

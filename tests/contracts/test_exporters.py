@@ -60,13 +60,21 @@ def candidate(kind: str) -> Candidate:
         return base
     if kind == "int8":
         return quantized(digits_residual_spec)
+    if kind == "int4":
+        return QuantizeInt8(weight_bits=4)(base, task).candidate
     pruned = PruneMagnitude(0.5)(base, task).candidate
     shared = ShareWeights(4)(pruned, task).candidate
     return shared if kind == "shared" else QuantizeInt8()(shared, task).candidate
 
 
-KINDS = ("fp32", "int8", "shared", "shared int8")
-PRECISIONS = {"fp32": "fp32", "int8": "int8", "shared": "shared", "shared int8": "int8"}
+PRECISIONS = {
+    "fp32": "fp32",
+    "int8": "int8",
+    "int4": "int4",
+    "shared": "shared",
+    "shared int8": "int8",
+}
+KINDS = tuple(PRECISIONS)
 
 
 def made(name: str, kind: str) -> Artifact:

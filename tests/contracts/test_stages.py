@@ -84,7 +84,7 @@ REFUSED: dict[str, tuple[dict[str, Any], ...]] = {
         {"quantize": (QuantizeInt8(), "mse")},
         {"method": "guess"},
     ),
-    "EqualizeRanges": ({"by": "guess"}, {"clipped": "never"}, {"clipped": True}),
+    "EqualizeRanges": ({"by": "guess"}, {"clipped": "never"}, {"weight_bits": 5}),
     "Distill": (
         {"quantize": 3},
         {"steps": -1},

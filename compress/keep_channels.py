@@ -78,7 +78,8 @@ class KeepChannels:
 class SetWidth:
     """The whole number `attribute` of `module`, which adds `of` channels of zeros, became `width`.
 
-    For parameter-free parts: the shortcuts of option A, which widen by zeros.
+    For parts without parameters: the shortcuts of option A, which widen by zeros. module: '' is the
+    net itself.
     """
 
     module: str
@@ -87,7 +88,7 @@ class SetWidth:
     width: int
 
     def apply(self, model: nn.Module) -> None:
-        module = find(model, self.module)
+        module = find(model, self.module) if self.module else model
         found = vars(module).get(self.attribute)
         if type(found) is not int or found != self.of or not 0 <= self.width <= found:
             raise SpecError(

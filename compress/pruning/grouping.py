@@ -6,8 +6,10 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from compress.candidate import Candidate, Skipped
@@ -19,6 +21,7 @@ from compress.pruning.following import Followed
 Fate = tuple[tuple[str, int, int, int], ...]
 LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
 _PAD = -1
+_TIED = "its weight is another layer's, too"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +84,18 @@ def grouped(candidate: Candidate, followed: Followed) -> tuple[list[LabelledSet]
             skipped += [Skipped(layer, reason) for layer in layers]
         else:
             sets.append(_set(at, labels, layers, _name(layers[0], sets)))
+    skipped += _unseen(candidate, followed)
     return [_with_rules(one, sets, followed) for one in sets], skipped
+
+
+def _unseen(candidate: Candidate, followed: Followed) -> list[Skipped]:
+    """Layers that the program does not name."""
+    layers = [la for la in candidate.network.layers() if (la.weight, 0) not in followed.slots]
+    other = "the net does not run it"
+    state = candidate.network.state()
+    owners = Counter(map(_address, state.values()))
+    tied = {la.name for la in layers if owners[_address(state[la.weight])] > 1}
+    return [Skipped(la.name, _TIED if la.name in tied else other) for la in layers]
 
 
 def pad_attribute(module: nn.Module, amount: int) -> str | None:
@@ -176,7 +190,7 @@ def _bundle(one: LabelledSet, sets: list[LabelledSet], followed: Followed) -> st
 def _held_elsewhere(candidate: Candidate, followed: Followed) -> dict[int, str]:
     """Labels of tensors that no edit can narrow: those of two names, or of unknown modules."""
     state = candidate.network.state()
-    owners = Counter(array.__array_interface__["data"][0] for array in state.values())
+    owners = Counter(map(_address, state.values()))
     module = candidate.network.module()
     found: dict[int, str] = {}
     for (name, axis), labels in followed.slots.items():
@@ -184,8 +198,8 @@ def _held_elsewhere(candidate: Candidate, followed: Followed) -> dict[int, str]:
         owner = name.rpartition(".")[0]
         if name not in state:
             reason = f"{name} is no parameter or buffer that a checkpoint keeps"
-        elif owners[state[name].__array_interface__["data"][0]] > 1:
-            reason = "its weight is another layer's, too"
+        elif owners[_address(state[name])] > 1:
+            reason = _TIED
         elif (name in followed.dense or axis == 1) and not isinstance(
             module.get_submodule(owner), LAYERS
         ):
@@ -193,3 +207,7 @@ def _held_elsewhere(candidate: Candidate, followed: Followed) -> dict[int, str]:
         if reason:
             found.update(dict.fromkeys(labels.tolist(), reason))
     return found
+
+
+def _address(array: NDArray[Any]) -> int:
+    return array.__array_interface__["data"][0]

@@ -27,6 +27,8 @@ CRITERIA: tuple[Criterion, ...] = (
 )
 # Those that need the gradients of the answers, and so calibration pictures.
 WITH_GRADIENTS = frozenset({"taylor", "hessian"})
+# Losses, which compare between sets and may be divided by what is saved.
+IN_NATS = frozenset({"divergence", *WITH_GRADIENTS})
 
 
 def score(
@@ -67,7 +69,7 @@ def score(
 def comparable(criterion: Criterion, scores: Floats) -> Floats:
     """`scores` of a set in a unit that all sets share: see the head of this file."""
     mean = float(scores.mean())
-    return scores if criterion in WITH_GRADIENTS or mean == 0 else scores / mean
+    return scores if criterion in IN_NATS or mean == 0 else scores / mean
 
 
 def _worth(

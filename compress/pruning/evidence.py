@@ -16,8 +16,6 @@ from compress.pruning.losses import DivergenceLosses, FixedLosses, Floats, Losse
 from compress.pruning.repair import MOST_INPUTS
 from compress.task import Batch
 
-# In nats, so that they may be divided by what is saved.
-IN_NATS = frozenset({"divergence", *WITH_GRADIENTS})
 Pictures = Callable[[], Iterable[Batch]]
 
 

@@ -21,9 +21,11 @@ import compress.stages
 from compress.candidate import Candidate
 from compress.edit import FoldedBatchNorm
 from compress.errors import RangeError, StageOrderError, TaskError
+from compress.pruning.budgets import LatencyBudget
 from compress.stage import Stage, StageResult, check_order
 from compress.stages.fine_tune import FineTune
 from compress.stages.fold_batchnorm import FoldBatchNorm
+from compress.stages.prune_channels import PruneChannels
 from compress.stages.prune_magnitude import PruneMagnitude
 from compress.stages.quantize_int8 import QuantizeInt8
 from compress.task import Task, Tuning
@@ -43,6 +45,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "FineTune": {"epochs": 1, "learning_rate": 0.01},
     "FoldBatchNorm": {},
     "PruneChannels": {"keep": 0.7},
+    "PruneChannelsGradually": {
+        "prune": PruneChannels(macs=0.6),
+        "train": FineTune(1, 0.01),
+        "rounds": 2,
+    },
     "PruneGradually": {
         "prune": PruneMagnitude(0.5),
         "train": FineTune(2, 0.01),
@@ -126,11 +133,31 @@ REFUSED: dict[str, tuple[dict[str, Any], ...]] = {
         {"keep": float("nan")},
         {"keep": True},
         {"keep": "half"},
+        {"keep": None},
+        {"macs": 0.5},
+        {"keep": None, "macs": 0.0},
+        {"keep": None, "macs": 1.0},
+        {"keep": None, "macs": float("nan")},
+        {"keep": None, "parameters": "half"},
+        {"keep": None, "macs": 0.5, "parameters": 0.5},
+        {"keep": None, "latency": 0.5},
+        {"keep": None, "latency": LatencyBudget(lambda _: 1.0, 2.0)},
+        {"keep": None, "latency": LatencyBudget("fast", 0.5)},  # type: ignore[arg-type]
         {"criterion": "guess"},
         {"scope": "everywhere"},
+        {"floor": 1.0},
+        {"floor": -0.1},
+        {"repair": 1},
+        {"pictures": 0},
         {"round_to": 0},
         {"round_to": 2.0},
         {"exclude": "fc"},
+    ),
+    "PruneChannelsGradually": (
+        {"prune": 0.5},
+        {"train": 3},
+        {"rounds": 0},
+        {"rounds": 1.5},
     ),
     "PruneGradually": (
         {"prune": 0.5},
@@ -465,6 +492,8 @@ def test_the_same_stage_again_changes_nothing(name: str) -> None:
         ("CorrectBias", "calibration"),
         ("Distill", "calibration"),
         ("FineTune", "finetune"),
+        ("PruneChannels", "calibration"),
+        ("PruneChannelsGradually", "finetune"),
         ("PruneGradually", "finetune"),
         ("QuantizeInt8", "calibration"),
         ("TrainInt8", "finetune"),

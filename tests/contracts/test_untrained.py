@@ -23,7 +23,7 @@ from compress.untrained import untrained, untrained_all
 from tests.contracts.test_stages import STAGES, base, example, first, task
 
 # Its sizes are what it looks for in the values.
-_BY_VALUES = ("ShareByRate", "FactorizeSVD", "PruneChannels")
+_BY_VALUES = ("ShareByRate", "FactorizeSVD", "PruneChannels", "PruneChannelsGradually")
 
 
 def forbidden(*given: Any) -> None:

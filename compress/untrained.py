@@ -3,6 +3,9 @@
 Sizes, operations and latency do not depend on the values that training finds. A stage that trains,
 or that works long for better values only, says by a method what gives a net of the same form at
 once; a stage that wraps others passes it on to them. A stage without the method runs as it is.
+
+A net that is pruned and not trained again answers at random. A stage that chooses by the net's
+answers would choose otherwise there: it says `judges: ClassVar[bool] = True`.
 """
 
 from __future__ import annotations
@@ -30,3 +33,8 @@ def untrained_all(stages: Stages) -> tuple[Stage, ...]:
     """The same of a field that holds one stage or several."""
     given = stages if isinstance(stages, tuple) else (stages,)
     return tuple(form for stage in cast("tuple[Any, ...]", given) for form in untrained(stage))
+
+
+def judges(stage: Stage) -> bool:
+    """Whether what `stage` makes depends on how well the net answers."""
+    return bool(getattr(stage, "judges", False))

@@ -61,6 +61,7 @@ class ShareByRate:
     exclude: tuple[str, ...] = ()
     changes: ClassVar[Literal["structure", "values"]] = "values"
     encodes: ClassVar[bool] = True
+    judges: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_patterns("ShareByRate", include=self.include, exclude=self.exclude)

@@ -11,13 +11,15 @@ import numpy as np
 from compress.candidate import Candidate, Step
 from compress.errors import ExportError, RecipeError
 from compress.spec import ModelSpec
-from compress.stage import Stage, apply, check_order, stage_name
+from compress.stage import Stage, check_order, stage_name
+from compress.stages.fine_tune import FineTune
 from compress.stages.int8_sensitivity import Int8Sensitivity
 from compress.task import Task
-from compress.untrained import untrained, untrained_all
+from compress.untrained import judges, untrained, untrained_all
 from recipes.planning.dry import Later, awakened, dry_task
 from recipes.planning.files import Files
 from recipes.planning.making import Delivered, make_plan
+from recipes.planning.sound import applied, can_stand_in, with_zeros
 from recipes.planning.states import RANDOM, State, States, passing
 from recipes.toolbox.delivery import Delivery, exporter_of, need_uncompressed, need_untouched
 from recipes.toolbox.job import Job
@@ -114,18 +116,26 @@ class PlanningJob(Job):
 
     def _made(self, before: State, stage: Stage, task: Task) -> State:
         begun, forms = time.perf_counter(), untrained(stage)
-        done = before.candidate
-        for form in forms:
-            done = apply(done, form, task)
-        done = done.with_history((*before.candidate.history, self._step(before, done, stage, task)))
-        planned_as = () if forms == (stage,) else forms
+        sound = before.sound or before.candidate
+        if judges(stage) and before.retrained and can_stand_in(sound, before.candidate):
+            done = with_zeros(applied(sound, forms, task), before.candidate)
+        else:
+            done = applied(before.candidate, forms, task)
+        untouched = sound is before.candidate
+        if stage.changes == "structure":
+            sound = done if untouched else applied(sound, forms, task)
+        done = done.with_history((*before.candidate.history, self._step(done, stage, task)))
         return self.states.made(
-            *(before, done, stage), planned_as=planned_as, seconds=time.perf_counter() - begun
+            *(before, done, stage),
+            planned_as=() if forms == (stage,) else forms,
+            seconds=time.perf_counter() - begun,
+            sound=done if untouched and stage.changes == "structure" else sound,
+            retrained=before.retrained or any(isinstance(form, FineTune) for form in forms),
         )
 
-    def _step(self, before: State, done: Candidate, stage: Stage, task: Task) -> Step:
+    def _step(self, done: Candidate, stage: Stage, task: Task) -> Step:
         """What the run would record of `stage`, by all that was done in its place."""
-        new = done.history[len(before.candidate.history) :]
+        new = done.history[-len(untrained(stage)) :] if untrained(stage) else ()
         own = done.network.parameters().values()
         return Step(
             stage=stage_name(stage),

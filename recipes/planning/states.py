@@ -19,7 +19,9 @@ class State:
     """One net. stage: what made it, None for one that the recipe brought; seconds: of planning it.
 
     passing: another round of the same stage follows, so nobody ships this one. same: the stage
-    changes no form, training alone does nothing here. formats: those that
+    changes no form, training alone does nothing here. sound: the net with the same structure, but
+    none of its values given up; retrained: a training was left out that would have mended them.
+    formats: those that
     the recipe delivers it in, or something made from it.
     """
 
@@ -31,6 +33,8 @@ class State:
     seconds: float = 0.0
     name: str = START
     passing: bool = False
+    sound: Candidate | None = None
+    retrained: bool = False
     formats: dict[str, None] = field(default_factory=dict[str, None])
 
     @cached_property

@@ -26,8 +26,9 @@ CONFIRMED, CONTRADICTED, UNCLEAR = "✓", "✗", "~"
 LEGEND = (
     f"file?, download?, faster?, memory?: is it smaller or faster, by the rules; {CONFIRMED} the "
     f"measured file confirms it, {CONTRADICTED} it contradicts it, {UNCLEAR} the times are too "
-    f"noisy to say; {OPEN}: the rules leave it to the measurement. time: median of one call; memory: after loading, less what was before. Both of "
-    "the untrained file, which takes what the trained one will."
+    f"noisy to say; {OPEN}: the rules leave it to the measurement. time: median of one call; "
+    "memory: after loading, less what was before. Both of the untrained file, which takes what "
+    "the trained one will."
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import fx, nn
 
 from compress.candidate import Candidate
 from compress.edit import rebuild
@@ -103,7 +103,8 @@ def _run(model: nn.Module, picture: torch.Tensor) -> Any:
     hooks = [m.register_forward_pre_hook(fit) for m in names if isinstance(m, LAYERS)]
     try:
         with torch.no_grad():
-            return model(picture)
+            # A traced net that is called prints where it fails; its forward does not.
+            return model.forward(picture) if isinstance(model, fx.GraphModule) else model(picture)
     except Exception as error:  # whatever the net's own code raises at other widths
         raise UnfitError(first_line(error)) from error
     finally:

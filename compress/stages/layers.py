@@ -16,7 +16,7 @@ from compress.errors import RangeError
 from compress.network import LayerInfo, TorchNetwork, load_state
 from compress.select import matches, select
 
-Setting = TypeVar("Setting", int, float)
+Setting = TypeVar("Setting", int, float, str)
 
 
 def check_patterns(stage: str, **fields: object) -> None:

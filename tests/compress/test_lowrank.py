@@ -120,3 +120,20 @@ def test_refused_arguments() -> None:
         truncate(weight * np.float32(np.nan), 1)
     with pytest.raises(RangeError, match="matrix"):
         worthwhile_rank(0, 5)
+
+
+@pytest.mark.parametrize("shape", [(1100, 1030), (1030, 1100)])
+@pytest.mark.parametrize("decay", [0.0, 1.0])
+def test_small_ranks_of_large_matrices(shape: tuple[int, int], decay: float) -> None:
+    """Found without the other singular values, with the same error to four digits."""
+    weight = normal(*shape) * np.arange(1, shape[1] + 1, dtype=np.float32) ** -decay
+    left, right, error = truncate(weight, 20)
+    values = np.linalg.svd(weight.astype(np.float64), compute_uv=False)
+    least = np.sqrt((values[20:] ** 2).sum() / (values**2).sum())
+    assert least * (1 - 1e-6) <= error <= least * (1 + 5e-5)
+    np.testing.assert_allclose(np.linalg.norm(left, axis=0) ** 2, values[:20], rtol=2e-2)
+    again = truncate(weight, 20)
+    np.testing.assert_array_equal(again.left, left)
+    np.testing.assert_array_equal(again.right, right)
+    low = (normal(shape[0], 3) @ normal(3, shape[1])).astype(np.float32)
+    assert truncate(low, 8).error < 1e-5  # fewer values than asked for: nothing breaks

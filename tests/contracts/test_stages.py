@@ -47,7 +47,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "PruneChannels": {"keep": 0.7},
     "PruneChannelsGradually": {
         "prune": PruneChannels(macs=0.6),
-        "train": FineTune(1, 0.01),
+        "train": FineTune(1, 0.001),
         "rounds": 2,
     },
     "PruneGradually": {
@@ -108,6 +108,14 @@ REFUSED: dict[str, tuple[dict[str, Any], ...]] = {
     "FactorizeSVD": (
         {},
         {"rank": 3, "energy": 0.5},
+        {"macs": 0.5, "bytes": 0.5},
+        {"macs": 1.0},
+        {"parameters": 0.0},
+        {"bytes": "half"},
+        {"rank": 3, "split": "diagonal"},
+        {"rank": 3, "weigh": "guess"},
+        {"rank": 3, "round_to": 0},
+        {"macs": 0.5, "even_if_larger": True},
         {"rank": 0},
         {"rank": -1},
         {"rank": 2.5},

@@ -33,11 +33,7 @@ class Plan(NamedTuple):
     taught: int
 
 
-PLANS = {
-    "squeezenet": Plan(24, 6),
-    "mobilenet_v2": Plan(30, 0),
-    "shufflenet_v2": Plan(22, 8),
-}
+PLANS = {"squeezenet": Plan(24, 6), "mobilenet_v2": Plan(30, 0), "shufflenet_v2": Plan(22, 8)}
 NETS = {
     name: (plan, net)
     for family, plan in PLANS.items()

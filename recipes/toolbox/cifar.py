@@ -16,6 +16,15 @@ from recipes.toolbox.small_nets import NARROWER
 from recipes.toolbox.tasks import picture_task
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+# Fields of Trainer: how the baselines were trained.
+LEARNING: dict[str, Any] = {
+    "optimizer": "sgd",
+    "weight_decay": 5e-4,
+    "label_smoothing": 0.1,
+    "shift": 4,
+    "flip": True,
+    "channels_last": True,
+}
 DATA = "a folder with train.npz, val.npz and test.npz (x uint8 N x 32 x 32 x 3, y int64)"
 
 
@@ -58,11 +67,6 @@ def cifar10_task(job: Job, spec: ModelSpec, **settings: Any) -> Task:
         spec,
         npz(job.need_data(DATA)),
         "cifar10",
-        optimizer="sgd",
-        weight_decay=5e-4,
-        label_smoothing=0.1,
-        shift=4,
-        flip=True,
-        channels_last=True,
+        **LEARNING,
         **settings,
     )

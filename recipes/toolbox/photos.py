@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 from compress.candidate import Candidate
 from compress.task import Batch, Task
@@ -18,6 +20,7 @@ from recipes.pictures.sources import Chosen, Pictures, need_labels
 from recipes.toolbox.fidelity import Fidelity
 from recipes.toolbox.job import Job
 from recipes.toolbox.scoring import Classification
+from recipes.toolbox.training import Trainer
 
 DATA = "photographs to calibrate and choose on, without labels: a folder, a labels.csv or a .npz"
 TEST = "labelled photographs: class folders, a folder with a labels.csv, or a .npz"
@@ -25,8 +28,11 @@ _BATCH = 25
 _SMOKE = 32
 
 
-def photo_task(job: Job, dense: Candidate) -> Task:
+def photo_task(job: Job, dense: Candidate, **settings: Any) -> Task:
     """Calibrate and choose on --data, score finished files on --test, to compress `dense`.
+
+    With `settings`, fields of Trainer, a net learns the answers of `dense` on the photographs that
+    calibrate; no labels.
 
     Raises DataError for pictures that are missing, unreadable or, with --test, without labels.
     """
@@ -44,13 +50,13 @@ def photo_task(job: Job, dense: Candidate) -> Task:
 
     nearness = Fidelity.to(dense.network.predict, choosing, spec.preprocess, "comparing")
     score = Classification(testing, labels[: len(testing)], spec.preprocess, "scoring")
-    return Task(
-        evaluate=nearness,
-        test=score.right,
-        calibration=calibration,
-        fingerprint=f"photos {_digest(calibrating)} {_digest(choosing)}",
-        seed=job.seed,
-    )
+    told = f"photos {_digest(calibrating)} {_digest(choosing)}"
+    task = Task(nearness, told, score.right, calibration=calibration, seed=job.seed)
+    if not settings:
+        return task
+    trainer = Trainer(calibrating, None, spec.preprocess, teacher=dense, **settings)
+    told = f"{told} {dense.digest()} {sorted(settings.items())}"
+    return replace(task, finetune=trainer, fingerprint=told)
 
 
 def _prepared(job: Job, dense: Candidate, pictures: Pictures) -> Prepared:

@@ -46,19 +46,21 @@ def picture_task(job: Job, spec: ModelSpec, data: Splits, dataset: str, **settin
     )
 
 
-def nearness_task(job: Job, dense: Candidate, data: Splits, dataset: str) -> Task:
+def nearness_task(job: Job, dense: Candidate, data: Splits, dataset: str, **settings: Any) -> Task:
     """As `picture_task`, for a net that learnt the validation pictures, too: `dense`, as given.
+
+    Trains on data.train by `settings`, fields of Trainer; without any it does not train.
 
     Its accuracy on them says nothing. So choices are made by how near the answers are to its own,
     on those pictures mirrored and shifted at random, of which it saw few so.
     """
-    task = picture_task(job, dense.spec, data, dataset)
+    task = picture_task(job, dense.spec, data, dataset, **settings)
     pixels = job.few(data.val).images
     assert isinstance(pixels, np.ndarray)
     how = Augmentation(flip=True, shift=4, brightness=0.2)
     seen = augment(pixels, how, how.draw(len(pixels), np.random.default_rng(job.seed)))
     nearness = Fidelity.to(dense.predict, seen, dense.spec.preprocess)
-    return replace(task, evaluate=nearness, finetune=None)
+    return replace(task, evaluate=nearness, finetune=task.finetune if settings else None)
 
 
 def _told(settings: Mapping[str, Any], spec: ModelSpec, train: Split) -> str:

@@ -14,12 +14,15 @@ from compress.task import Calibration, Task, Tuning
 if TYPE_CHECKING:
     from torch import nn
 
-# Enough for grids of every shape, and for moments that tell layers apart.
+# Enough for grids of every shape; small pictures are cheap, and moments err less with more.
 PICTURES = 32
+_MOST_PICTURES = 256
+_VALUES = 1 << 20
 
 
 def dry_task(task: Task) -> Task:
-    """`task` with 32 calibration pictures and a training loop that only counts epochs.
+    """`task` with 32 calibration pictures, or up to 256 small ones, and a training loop that only
+    counts epochs.
 
     What the task lacks it lacks here, too, so that a stage refuses it as it would in the run.
     """
@@ -45,14 +48,15 @@ def _few(calibration: Calibration) -> Calibration:
 
 
 def _cut(batches: Iterable[Any]) -> Iterator[Any]:
-    left = PICTURES
+    shown = 0
     for batch in batches:
-        if isinstance(batch, np.ndarray) and batch.ndim:
-            yield batch[:left]
-            left -= len(batch)
-        else:
+        if not isinstance(batch, np.ndarray) or not batch.size:
             yield batch
-        if left <= 0:
+            continue
+        most = min(_MOST_PICTURES, max(PICTURES, _VALUES // batch[0].size))
+        yield batch[: most - shown]
+        shown += len(batch)
+        if shown >= most:
             return
 
 

@@ -12,7 +12,7 @@ from targets.units import bytes_text, count_text, threads_text
 
 WIDTH = 100
 _FIGURES = ("file", "download", "time", "memory")
-_NAME = 26
+_NAME = 24
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:

@@ -21,23 +21,23 @@ SHORT: Mapping[str, str] = {
     "memory": "memory",
 }
 QUESTION_HEADS = ("file?", "download?", "faster?", "memory?")
-OPEN = "open"
+OPEN = "?"
 CONFIRMED, CONTRADICTED, UNCLEAR = "✓", "✗", "~"
 LEGEND = (
     f"file?, download?, faster?, memory?: is it smaller or faster, by the rules; {CONFIRMED} the "
     f"measured file confirms it, {CONTRADICTED} it contradicts it, {UNCLEAR} the times are too "
-    f"noisy to say; {OPEN}: the rules leave it to the measurement. time: median of one call; "
+    f"noisy to say; {OPEN} the rules leave it to the measurement. time: median of one call; "
     "memory: after loading, less what was before. Both of the untrained file, which takes what "
     "the trained one will."
 )
 
 
 def mark(said: Judged) -> str:
-    """'yes ✓', 'no ✗', 'yes ~', 'open', 'open: yes'; a dash for what is not run."""
+    """'yes ✓', 'no ✗', 'yes ~', '?', '? yes'; a dash for what is not run."""
     if said.answer == "not run":
         return MISSING
     if said.answer == "perhaps":
-        return OPEN if said.seen in (None, "unclear") else f"{OPEN}: {said.seen}"
+        return OPEN if said.seen in (None, "unclear") else f"{OPEN} {said.seen}"
     if said.agrees is None:
         return f"{said.answer} {UNCLEAR}" if said.seen == "unclear" else said.answer
     return f"{said.answer} {CONFIRMED if said.agrees else CONTRADICTED}"

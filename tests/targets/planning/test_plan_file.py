@@ -131,9 +131,9 @@ def test_a_rule_is_confirmed_contradicted_or_left_open() -> None:
     gain, none, open_ = (Verdict(a, "r") for a in ("yes", "no", "perhaps"))  # type: ignore[arg-type]
     found = judged(Verdicts(gain, none, open_, Verdict("not run", "r")), BEFORE, AFTER)
     assert [said.agrees for said in found] == [True, False, None, None]
-    assert [mark(said) for said in found] == ["yes ✓", "no ✗", "open: yes", "—"]
+    assert [mark(said) for said in found] == ["yes ✓", "no ✗", "? yes", "—"]
     unmeasured = judged(Verdicts(gain, none, open_, gain), None, None)
-    assert [mark(said) for said in unmeasured] == ["yes", "no", "open", "yes"]
+    assert [mark(said) for said in unmeasured] == ["yes", "no", "?", "yes"]
     assert mark(Judged("latency", "yes", "r", 1.0, "unclear")) == "yes ~"
 
 

@@ -47,6 +47,22 @@ def damped_change(inputs: Floats, errors: Floats, with_bias: bool) -> Change:
     return _Fit(inputs, errors, with_bias).change(damping)
 
 
+def best_rest(weight: Floats, inputs: Floats, kept: NDArray[np.bool_], damping: float) -> Floats:
+    """The weight, (g, m, n), with 0 where not `kept`, (g, n), that gives nearly the same.
+
+    inputs: (g, n, n), second moments of the inputs about their mean; `damping` times their mean
+    diagonal draws the rest to what it was.
+    """
+    found = weight * kept[:, None, :]
+    for own, given, square, stays in zip(found, weight, inputs, kept, strict=True):
+        level = float(np.trace(square)) / len(square)
+        inner = square[np.ix_(stays, stays)]
+        inner = inner + np.eye(len(inner)) * (damping * level if level > 0 else 1.0)
+        across = square[np.ix_(stays, ~stays)] @ given[:, ~stays].T
+        own[:, stays] += np.linalg.solve(inner, across).T
+    return found
+
+
 class _Fit:
     """Ridge regression for any damping, from one decomposition."""
 

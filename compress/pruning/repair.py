@@ -10,16 +10,21 @@ convolutions: they see each channel alone.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from compress.candidate import Candidate
+from compress.compensation import as_groups
 from compress.graph import Graph
+from compress.moments import Moments, layer_moments
 from compress.network import LayerInfo
 from compress.pruning.coupled import CoupledSet, Numbers
-from compress.pruning.least_squares import damped_change
+from compress.pruning.elimination import about_mean, shrunk
+from compress.pruning.least_squares import best_rest, damped_change
 from compress.reconstruction import Sample, Sampling, reconstruct
 from compress.task import Batch
 
@@ -27,42 +32,112 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 # A layer of more inputs is left alone: the decomposition would take minutes and gigabytes.
 MOST_INPUTS = 2304
+# The second fit wants so many samples for each input: with fewer it would learn them by heart.
+_SAMPLES = 2
+# Of the mean square of a layer's inputs, for the first fit.
+_DAMPING = 1e-3
 
 
 def repaired(
-    candidate: Candidate, kept: Mapping[str, Mask], batches: Iterable[Batch], sampling: Sampling
+    candidate: Candidate,
+    kept: Mapping[str, Mask],
+    batches: Sequence[Batch],
+    sampling: Sampling,
+    moments: Mapping[str, Moments] | None = None,
 ) -> Candidate:
     """The candidate with weight zero at each removed input, and the other weights refitted.
 
     kept: by name of a layer's weight, (groups, inputs of a group): False where an input goes.
-    Layers after these that keep all inputs are fitted, too. A layer without a bias gives its shift
-    to the batch norm that alone reads it, if there is one. Nothing to remove: nothing changes.
+    A first fit is to all positions of the net as it was (`moments`, by layer; found here where
+    they are not given), the second to sampled ones of the net as it becomes, as far as pictures
+    held out gain by it; layers that keep all inputs have the second, too, those of few positions
+    for their inputs have not. A layer without a bias gives its shift to the batch norm that alone
+    reads it, if there is one. Nothing to remove: nothing changes.
     """
-    changed = _zeroed(candidate, kept)
-    if not changed:
+    zeroed = _zeroed(candidate, kept)
+    if not zeroed:
         return candidate
     layers = [la for la in candidate.network.layers() if _fits(candidate, la)]
-    norms = _norms_behind(candidate.network.graph)
-    own = candidate.network.state()
-    means: dict[str, Floats] = {}
+    if moments is None:
+        readers = [layer for layer in layers if layer.weight in zeroed]
+        moments = layer_moments(candidate.network, readers, batches, sampling.seed)
+    values = _Values(candidate, _norms_behind(candidate.network.graph), zeroed)
+    pictures = sum(map(len, batches))
+    first = {la.weight: moments[la.name] for la in layers if la.name in moments}
+    for layer in layers:
+        if layer.weight in zeroed and layer.weight in first:
+            values.put(layer, *_first_fit(values, layer, kept[layer.weight], first, pictures))
 
     def solve(layer: LayerInfo, sample: Sample) -> tuple[Floats, Floats | None]:
-        everything = np.ones((layer.groups, layer.shape[1]), np.bool_)
-        stays = kept.get(layer.weight, everything)
-        weight = changed.get(layer.weight, own[layer.weight]).astype(np.float32)
-        norm = norms.get(layer.weight)
-        shifts = layer.bias is not None or norm is not None
-        weight, shift = refitted(layer, weight, stays, sample, shifts)
-        bias = sample.bias.reshape(-1).numpy() + shift
-        if layer.bias is not None:
-            changed[layer.bias] = bias
-        elif norm is not None:
-            means[norm] = own[norm].astype(np.float32) - shift
-        changed[layer.weight] = weight
-        return weight, bias if shifts else None
+        if sample.inputs.shape[1] < _SAMPLES * sample.inputs.shape[2]:
+            return values.weight(layer), values.bias(layer, sample)
+        stays = kept.get(layer.weight, np.ones((layer.groups, layer.shape[1]), np.bool_))
+        shift = values.shifts.get(layer.weight, np.zeros(layer.shape[0], np.float32))
+        given = sample.outputs - torch.from_numpy(shift).reshape(layer.groups, 1, -1)
+        started = replace(sample, outputs=given)
+        takes = values.takes_shift(layer)
+        weight, more = refitted(layer, values.weight(layer), stays, started, takes)
+        values.put(layer, weight, shift + more)
+        return weight, values.bias(layer, sample)
 
     reconstruct(candidate.network, layers, batches, sampling, solve)
-    return candidate.with_values({**changed, **means}, {})
+    return candidate.with_values(values.all(), {})
+
+
+@dataclass
+class _Values:
+    """The weights as they change, and what each layer's bias gets more."""
+
+    candidate: Candidate
+    norms: Mapping[str, str]
+    weights: dict[str, Floats]
+    shifts: dict[str, Floats] = field(default_factory=dict[str, Floats])
+
+    def takes_shift(self, layer: LayerInfo) -> bool:
+        return layer.bias is not None or layer.weight in self.norms
+
+    def weight(self, layer: LayerInfo) -> Floats:
+        known = self.weights.get(layer.weight)
+        return self.candidate.network.parameters()[layer.weight] if known is None else known
+
+    def bias(self, layer: LayerInfo, sample: Sample) -> Floats | None:
+        """What the layer adds now; None for what it added."""
+        shift = self.shifts.get(layer.weight)
+        return None if shift is None else sample.bias.reshape(-1).numpy() + shift
+
+    def put(self, layer: LayerInfo, weight: Floats, shift: Floats) -> None:
+        self.weights[layer.weight] = weight
+        if self.takes_shift(layer):
+            self.shifts[layer.weight] = shift
+
+    def all(self) -> dict[str, Floats]:
+        """New weights, biases and running means by name."""
+        found, state = dict(self.weights), self.candidate.network.state()
+        for layer in self.candidate.network.layers():
+            shift = self.shifts.get(layer.weight)
+            if shift is not None and layer.bias is not None:
+                found[layer.bias] = state[layer.bias].astype(np.float32) + shift
+            elif shift is not None:
+                norm = self.norms[layer.weight]
+                found[norm] = state[norm].astype(np.float32) - shift
+        return found
+
+
+def _first_fit(
+    values: _Values,
+    layer: LayerInfo,
+    stays: Mask,
+    moments: Mapping[str, Moments],
+    pictures: int,
+) -> tuple[Floats, Floats]:
+    """The layer's weight without its removed inputs, and its bias's shift."""
+    seen = moments[layer.weight]
+    own = as_groups(values.candidate.network.parameters()[layer.weight], layer.groups)
+    inputs = shrunk(about_mean(seen.inputs, seen.means, seen.positions), seen.positions * pictures)
+    columns = np.repeat(stays, own.shape[2] // layer.shape[1], axis=1)
+    found = best_rest(own, inputs, columns, _DAMPING)
+    shift = np.einsum("gmn,gn->gm", own - found, seen.means).reshape(-1)
+    return found.astype(np.float32).reshape(layer.shape), shift.astype(np.float32)
 
 
 def _fits(candidate: Candidate, layer: LayerInfo) -> bool:

@@ -22,7 +22,7 @@ from compress.pruning.choosing import Rules
 from compress.pruning.coupled import CoupledSet, Numbers
 from compress.pruning.criteria import CRITERIA, IN_NATS, Criterion, comparable
 from compress.pruning.evidence import losses_of
-from compress.pruning.losses import Losses
+from compress.pruning.losses import DivergenceLosses, Losses
 from compress.pruning.planning import best_kept, coupled_sets, least, planned
 from compress.pruning.removal import remove
 from compress.pruning.repair import input_masks, repaired
@@ -116,7 +116,7 @@ class PruneChannels:
             for s in chosen
             if len(kept.get(s.name, ())) < s.channels and s.name in kept
         }
-        done = remove(self._repaired(candidate, chosen, kept, task), kept)
+        done = remove(self._repaired(candidate, chosen, kept, losses, task), kept)
         touched = {layer for one in chosen if one.name in kept for layer in one.layers}
         return StageResult(done, *self.report(candidate, touched))
 
@@ -143,13 +143,16 @@ class PruneChannels:
         candidate: Candidate,
         sets: Sequence[CoupledSet],
         kept: Mapping[str, Numbers],
+        losses: Losses,
         task: Task,
     ) -> Candidate:
         if not self.repair or task.calibration is None:
             return candidate
         masks = input_masks(candidate, sets, kept)
         sampling = Sampling(_POSITIONS, task.seed)
-        return repaired(candidate, masks, self._pictures(candidate, task)(), sampling)
+        moments = losses.moments if isinstance(losses, DivergenceLosses) else None
+        pictures = list(self._pictures(candidate, task)()) if masks else []
+        return repaired(candidate, masks, pictures, sampling, moments)
 
     def _share(
         self, candidate: Candidate, sets: Sequence[CoupledSet], losses: Losses

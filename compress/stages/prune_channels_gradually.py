@@ -26,8 +26,8 @@ class PruneChannelsGradually:
     """Prune as `prune` says in `rounds` steps, each followed by `train`.
 
     rounds: 1 and more; what is left falls by the same factor in each, and after the last is what
-    `prune` says. train: its epochs follow each round; None: none, and without
-    repair, batch norms are estimated anew from task.calibration. A killed run goes on after the last round that was
+    `prune` says. train: its epochs follow each round; None: none, and without repair batch norms
+    are estimated anew from task.calibration. A killed run goes on after the last round that was
     done, and inside its training where the loop keeps checkpoints.
     """
 

@@ -26,7 +26,7 @@ help:
 	@echo 'make lint    check format, style and types'
 	@echo 'make format  put the format right'
 	@echo 'make bench   time the files in $(OUT) again (making them first where there are none)'
-	@echo 'make bench-coding  k-means, coders, large nets, packed files against their peers (minutes)'
+	@echo 'make bench-coding  k-means, coders, large nets, packed files, singular values against their peers (minutes)'
 	@echo 'make bench-int8  int8 files against those of other tools (NET= WEIGHTS= DATA= TEST=)'
 	@echo 'make web     onnxruntime-web for the tests that run in it (needs Node and npm)'
 	@echo 'make old     an old onnxruntime for the tests that run in it'

@@ -102,7 +102,7 @@ class FactorizeSVD:
         layers, skipped = choose(candidate, self.include, self.exclude)
         plan = RankPlan(candidate, layers, self.split, self.round_to, self.even_if_larger)
         weigh = self.weigh or ("weights" if task.calibration is None else "answers")
-        seen = seen_layers(candidate, plan.layers, task, weigh, "FactorizeSVD")
+        seen = seen_layers(candidate, plan.weighed(weigh), task, weigh, "FactorizeSVD")
         chosen = plan.choose(seen, self._limit())
         found = [done for done in chosen if isinstance(done, Planned)]
         skipped += [

@@ -20,6 +20,9 @@ from compress.split_layers import SPLITS, full_rank
 from compress.stages.layers import settings_by_layer
 from compress.stages.weighing import Seen
 
+# Moments of more inputs would not fit in memory: n x n numbers, several times.
+_MOST_INPUTS = 10_000
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -76,13 +79,20 @@ class RankPlan:
             else:
                 self.layers.append(layer)
 
+    def weighed(self, weigh: str) -> list[LayerInfo]:
+        """The layers whose inputs are to be looked at."""
+        return [la for la in self.layers if weigh != "weights" and _inputs(la) <= _MOST_INPUTS]
+
     def choose(self, seen: Seen, limit: tuple[str, float]) -> list[Planned | Skip]:
         """Each layer's form or why it has none; limit: its name in FactorizeSVD, and its value."""
         done: list[Planned | Skip] = list(self._skips)
         name, value = limit
         menus: list[_Menu] = []
         for layer in self.layers:
-            if seen.weigh != "weights" and layer.name not in seen.moments:
+            if seen.weigh != "weights" and _inputs(layer) > _MOST_INPUTS:
+                many = f"its {_inputs(layer):,} inputs are too many to weigh"
+                done.append(Skip(layer, f"{many}; weigh='weights' takes it"))
+            elif seen.weigh != "weights" and layer.name not in seen.moments:
                 done.append(Skip(layer, "no answer depends on it"))
             elif name == "rank":
                 done.append(self._fixed(layer, int(value)))
@@ -213,6 +223,10 @@ class RankPlan:
         form = menu.forms.at(number)
         module = self._module.get_submodule(menu.layer.name)
         return Planned(menu.layer, form, (form.rank, form.rank_in) == full_rank(module, form.split))
+
+
+def _inputs(layer: LayerInfo) -> int:
+    return int(np.prod(layer.shape[1:]))
 
 
 def _saves(costs: Costs, dense: Costs) -> NDArray[np.bool_]:

@@ -70,10 +70,12 @@ def seen_layers(
     candidate: Candidate, layers: Sequence[LayerInfo], task: Task, weigh: Weigh, asker: str
 ) -> Seen:
     """What task.calibration shows of each of `layers`; from the last time, where it is the same."""
-    if weigh == "weights" or not layers:
+    if weigh == "weights":
         return Seen(weigh, {})
     calibration, shape = task.need_calibration(asker), candidate.network.input_shape
     asked = ([layer.name for layer in layers], task.seed, task.calibration, task.fingerprint)
+    if not layers:
+        return Seen(weigh, {})
     known = _KEPT.get(candidate)
     if known is not None and known[0] == asked:
         return Seen(weigh, known[1])

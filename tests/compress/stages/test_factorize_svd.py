@@ -361,3 +361,15 @@ def test_bad_settings_are_one_line(given_settings: dict[str, Any]) -> None:
         FactorizeSVD(**given_settings)
     assert "\n" not in str(caught.value)
     assert "FactorizeSVD" in str(caught.value)
+
+
+def test_more_inputs_than_can_be_weighed(
+    trained_plain: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidate, task = trained_plain
+    monkeypatch.setattr("compress.stages.rank_plan._MOST_INPUTS", 50)
+    result = FactorizeSVD(rank=5)(candidate, task)
+    reasons = {skip.layer: skip.reason for skip in result.skipped}
+    assert reasons["fc1"] == "its 64 inputs are too many to weigh; weigh='weights' takes it"
+    assert result.touched == ("fc2",)
+    assert FactorizeSVD(rank=5, weigh="weights")(candidate, task).touched == ("fc1", "fc2")

@@ -12,7 +12,6 @@ from compress.candidate import Candidate, Step
 from compress.errors import ExportError, RecipeError
 from compress.spec import ModelSpec
 from compress.stage import Stage, check_order, stage_name
-from compress.stages.fine_tune import FineTune
 from compress.stages.int8_sensitivity import Int8Sensitivity
 from compress.task import Task
 from compress.untrained import judges, untrained, untrained_all
@@ -130,7 +129,7 @@ class PlanningJob(Job):
             planned_as=() if forms == (stage,) else forms,
             seconds=time.perf_counter() - begun,
             sound=done if untouched and stage.changes == "structure" else sound,
-            retrained=before.retrained or any(isinstance(form, FineTune) for form in forms),
+            retrained=before.retrained or forms != (stage,),
         )
 
     def _step(self, done: Candidate, stage: Stage, task: Task) -> Step:

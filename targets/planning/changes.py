@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from targets.planning.form import LayerForm, NetForm
 
 # Below, a share of zeros comes from rounding and not from pruning.
-_PRUNED = 0.01
+_PRUNED = 0.03
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,9 @@ def faster(
     if changed.channels:
         yield _channels(before, after, where, cpu)
     if changed.factorized:
-        yield _factorized(before, after, changed.factorized, _blocks(after, where, cpu))
+        answer, said = _factorized(before, after, changed.factorized, _blocks(after, where, cpu))
+        odd = _odd(before, after, where)
+        yield ("perhaps", f"{said}; {odd}") if odd and answer == "yes" else (answer, said)
     if changed.zeros:
         yield _zeros(after, where, cpu)
     if changed.shared:
@@ -78,14 +80,9 @@ def faster(
 
 def _channels(before: NetForm, after: NetForm, where: Where, cpu: Cpu) -> Claim:
     """Fewer MACs count as far as the engine's blocks let them."""
-    odd = _odd_share(after, where)
-    if odd > _MUCH + _odd_share(before, where):
-        step = 16 if after.integer_math else 4
-        return "perhaps", (
-            f"{share_text(odd)} of the work is in layers whose channels are no multiple of 4"
-            f"{f' (depthwise: of {step})' if after.integer_math else ''}, for which "
-            f"{where.engine} has slow kernels; round_to=8 or 16 avoids them"
-        )
+    odd = _odd(before, after, where)
+    if odd:
+        return "perhaps", odd
     blocks = _blocks(after, where, cpu)
     share = _padded(after, blocks) / max(1, _padded(before, blocks))
     said = f"{share_text(after.macs / max(1, before.macs))} of the MACs"
@@ -97,6 +94,18 @@ def _channels(before: NetForm, after: NetForm, where: Where, cpu: Cpu) -> Claim:
     if bound > _MUCH:
         said += f"; depthwise layers move {share_text(bound)} of the values, and memory binds them"
     return ("yes" if share < 0.93 else "perhaps" if share < 0.98 else "no"), said
+
+
+def _odd(before: NetForm, after: NetForm, where: Where) -> str:
+    """What to say where many channels have come to numbers with slow kernels; '' elsewhere."""
+    odd = _odd_share(after, where)
+    if odd <= _MUCH + _odd_share(before, where):
+        return ""
+    depthwise = " (depthwise: of 16)" if after.integer_math else ""
+    return (
+        f"{share_text(odd)} of the work is in layers whose channels are no multiple of 4"
+        f"{depthwise}, for which {where.engine} has slow kernels; multiples of 8 or 16 avoid them"
+    )
 
 
 def _blocks(form: NetForm, where: Where, cpu: Cpu) -> Blocks:

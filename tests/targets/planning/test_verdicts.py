@@ -223,6 +223,9 @@ def factorized(rank: int) -> NetForm:
 
 def test_thin_layers_pay_where_they_save_more_than_they_move() -> None:
     assert answers(chain(256), factorized(32), "onnx") == ("yes",) * 4
+    odd = verdicts(chain(256), factorized(30), where("onnx"), VNNI).latency
+    assert (odd.answer, "no multiple of 4" in odd.reason) == ("perhaps", True)
+    assert answers(chain(256), factorized(30), "tflite")[2] == "yes"
     worse = verdicts(chain(256), factorized(250), where("onnx"), VNNI)
     assert (worse.file.answer, worse.latency.answer) == ("worse", "worse")
     near = verdicts(chain(256), factorized(220), where("onnx"), VNNI).latency

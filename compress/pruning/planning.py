@@ -27,6 +27,7 @@ from compress.pruning.narrowing import UnfitError, narrowed
 from compress.trace import trace
 
 _TRIES = 8
+_FURTHER = (0, 2, 5, 10, 20, 40)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +153,7 @@ def _search(candidate: Candidate, known: Structure, asked: Mapping[str, int]) ->
         bundles.setdefault(one.bundle, []).append(one)
     offers = {name: _alternatives(sets, asked) for name, sets in bundles.items()}
     now = {name: next(offer) for name, offer in offers.items()}
-    for attempt in range(2 * _TRIES):
+    for attempt in range(2 * _TRIES + 2):
         numbers = {name: n for bundle in now.values() for name, n in bundle.items()}
         try:
             return _plan(candidate, known, numbers)
@@ -160,7 +161,7 @@ def _search(candidate: Candidate, known: Structure, asked: Mapping[str, int]) ->
             wrong = {s.bundle for s in _coupled(known) if s.name in error.sets} or set(now)
         for name in wrong:
             whole = {one.name: one.channels for one in bundles[name]}
-            now[name] = next(offers[name], whole) if attempt < _TRIES else whole
+            now[name] = next(offers[name], whole) if attempt < 2 * _TRIES else whole
     raise RangeError(
         "the net cannot be made narrower: its program does not run at other widths as it does at "
         "its own; name the layers to leave alone"
@@ -186,9 +187,12 @@ def _alternatives(sets: Sequence[CoupledSet], asked: Mapping[str, int]) -> Itera
                     yield {one.name: number}
         return
     shares = math.gcd(*(one.channels for one in sets))
-    fraction = sum(asked[s.name] for s in sets) / sum(s.channels for s in sets)
-    steps = [t for t in range(1, shares + 1) if _whole_multiples(sets, t, shares)]
-    for t in sorted(steps, key=lambda t: (abs(t / shares - fraction), t)):
+    wanted = shares * sum(asked[s.name] for s in sets) / sum(s.channels for s in sets)
+    steps = [t for t in range(1, shares) if _whole_multiples(sets, t, shares)]
+    nearest = sorted(steps, key=lambda t: (abs(t - wanted), t))[:3]
+    # A long row of shuffles takes no widths over a range: then ever further up.
+    above = [t for t in steps if t > wanted and t not in nearest]
+    for t in (*nearest, *(above[n] for n in _FURTHER if n < len(above))):
         yield {one.name: one.channels * t // shares for one in sets}
 
 

@@ -17,7 +17,7 @@ PACKAGES := $(VENV)/packages-$(LOCK_KEY).stamp
 READY := $(VENV)/edgepress-$(LOCK_KEY)-$(PROJECT_KEY).stamp
 
 .DELETE_ON_ERROR:
-.PHONY: help env demo results test lint format bench bench-coding bench-int8 web old lock clean
+.PHONY: help env demo results test lint format bench bench-coding bench-int8 bench-channels web old lock clean
 
 help:
 	@echo 'make demo    train, compress, export and measure LeNet-5 on MNIST, into $(OUT)'
@@ -28,6 +28,7 @@ help:
 	@echo 'make bench   time the files in $(OUT) again (making them first where there are none)'
 	@echo 'make bench-coding  k-means, coders, large nets, packed files, singular values against their peers (minutes)'
 	@echo 'make bench-int8  int8 files against those of other tools (NET= WEIGHTS= DATA= TEST=)'
+	@echo 'make bench-channels  channels removed against torch-pruning (NET= WEIGHTS= DATA=)'
 	@echo 'make web     onnxruntime-web for the tests that run in it (needs Node and npm)'
 	@echo 'make old     an old onnxruntime for the tests that run in it'
 	@echo 'make lock    resolve the newest allowed versions into requirements.lock'
@@ -83,7 +84,7 @@ bench: $(READY)
 bench-coding: $(READY)
 	for script in tests/benchmarks/[a-z]*.py; do \
 	  grep -q __main__ "$$script" || continue; \
-	  case "$$script" in */int8_*) continue;; esac; echo "== $$script"; $(PY) "$$script" || exit 1; done
+	  case "$$script" in */int8_*|*/channel_*) continue;; esac; echo "== $$script"; $(PY) "$$script" || exit 1; done
 
 # Tools in interpreters of their own: EDGEPRESS_PYTHON_OF_NNCF=... (see tests/benchmarks/README.md).
 NET ?= squeezenet
@@ -92,6 +93,11 @@ bench-int8: $(READY)
 	  echo 'edgepress: give WEIGHTS=, DATA= and TEST= of NET=$(NET)' >&2; exit 2; }
 	$(PY) tests/benchmarks/int8_peers.py $(NET) --weights '$(WEIGHTS)' --data '$(DATA)' \
 	  --test '$(TEST)' --out build/int8-peers
+
+bench-channels: $(READY)
+	@test -n '$(WEIGHTS)' -a -n '$(DATA)' || { \
+	  echo 'edgepress: give WEIGHTS= and DATA= of NET=$(NET)' >&2; exit 2; }
+	$(PY) tests/benchmarks/channel_tools.py $(NET) --weights '$(WEIGHTS)' --data '$(DATA)'
 
 # The browser's runtime, into build/, for tests/targets/formats/test_onnx_web.py.
 web:

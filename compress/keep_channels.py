@@ -89,7 +89,7 @@ class SetWidth:
 
     def apply(self, model: nn.Module) -> None:
         module = find(model, self.module) if self.module else model
-        found = vars(module).get(self.attribute)
+        found = None if self.attribute.startswith("_") else vars(module).get(self.attribute)
         if type(found) is not int or found != self.of or not 0 <= self.width <= found:
             raise SpecError(
                 f"edit sets {self.attribute!r} of {self.module!r} from {self.of} to {self.width}, "

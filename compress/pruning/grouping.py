@@ -100,7 +100,8 @@ def _unseen(candidate: Candidate, followed: Followed) -> list[Skipped]:
 
 def pad_attribute(module: nn.Module, amount: int) -> str | None:
     """The one attribute of `module` that is the whole number `amount`, None where it is not one."""
-    found = [n for n, v in vars(module).items() if type(v) is int and v == amount]
+    own = {n: v for n, v in vars(module).items() if type(v) is int and not n.startswith("_")}
+    found = [n for n, v in own.items() if v == amount]
     return found[0] if len(found) == 1 and amount > 0 else None
 
 

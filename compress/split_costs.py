@@ -93,3 +93,21 @@ def split_costs(
         ]
     weights = np.sum([size for size, _ in parts], axis=0)
     return Costs(weights, np.sum([size * at for size, at in parts], axis=0))
+
+
+def form_costs(
+    shape: tuple[int, ...], splits: Sequence[str], ranks: NDArray[np.int64], places: Places
+) -> Costs:
+    """Of each of `ranks`, (k, 2), by the split of the same place."""
+    names = np.array(splits)
+    parameters, macs = np.zeros(len(names)), np.zeros(len(names))
+    for split in sorted(set(splits)):
+        which = names == split
+        found = split_costs(shape, split, ranks[which], places)
+        parameters[which], macs[which] = found.parameters, found.macs
+    return Costs(parameters, macs)
+
+
+def saves(costs: Costs, dense: Costs) -> NDArray[np.bool_]:
+    """Where there are both fewer weights and fewer MACs."""
+    return (costs.parameters < dense.parameters) & (costs.macs < dense.macs)

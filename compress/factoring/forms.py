@@ -39,6 +39,15 @@ class Forms:
         splits = tuple(s for s, keep in zip(self.splits, kept.tolist(), strict=True) if keep)
         return Forms(splits, self.ranks[kept], self.errors[kept])
 
+    def whole(self) -> NDArray[np.bool_]:
+        """The forms of full rank."""
+        names = np.array(self.splits)
+        found = np.zeros(len(names), np.bool_)
+        for split in sorted(set(self.splits)):
+            which = names == split
+            found |= which & (self.ranks == self.ranks[which].max(axis=0)).all(axis=1)
+        return found
+
 
 def forms_of(
     weight: Floats, measure: Measure, splits: Sequence[str], inner: NDArray[np.int64] | None = None

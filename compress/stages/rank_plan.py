@@ -15,7 +15,14 @@ from compress.factoring.forms import Form, Forms, forms_of
 from compress.measure import count
 from compress.network import LayerInfo
 from compress.parameter_uses import serving_elsewhere
-from compress.split_costs import Costs, Places, dense_costs, places_of, split_costs
+from compress.split_costs import (
+    Costs,
+    dense_costs,
+    form_costs,
+    places_of,
+    saves,
+    split_costs,
+)
 from compress.split_layers import SPLITS, full_rank
 from compress.stages.layers import settings_by_layer
 from compress.stages.weighing import Seen
@@ -124,7 +131,7 @@ class RankPlan:
         for split in self._ways(layer):
             ranks = np.array([(1, 1 if split == "tucker" else 0)], np.int64)
             cheapest = split_costs(layer.shape, split, ranks, self._places[layer.name])
-            if _saves(cheapest, dense_costs(layer.shape, self._places[layer.name]))[0]:
+            if saves(cheapest, dense_costs(layer.shape, self._places[layer.name]))[0]:
                 return True
         return False
 
@@ -144,7 +151,7 @@ class RankPlan:
         places = self._places[layer.name]
         costs = split_costs(layer.shape, split, ranks, places)
         dense = dense_costs(layer.shape, places)
-        if not self._even and (wanted > most or not _saves(costs, dense)[0]):
+        if not self._even and (wanted > most or not saves(costs, dense)[0]):
             largest = self._largest(layer, split, most)
             times = " x ".join(map(str, layer.shape))
             return Skip(
@@ -156,7 +163,7 @@ class RankPlan:
         ranks = np.array([(r, r) for r in range(1, most + 1)], np.int64)
         places = self._places[layer.name]
         costs = split_costs(layer.shape, split, ranks, places)
-        return int(_saves(costs, dense_costs(layer.shape, places)).sum())
+        return int(saves(costs, dense_costs(layer.shape, places)).sum())
 
     def _menu(self, layer: LayerInfo, seen: Seen) -> _Menu:
         """All forms that may be taken; none of them where no rank is a multiple that saves."""
@@ -164,11 +171,11 @@ class RankPlan:
         measure, places = seen.measure(layer), self._places[layer.name]
         splits = self._ways(layer)
         forms = forms_of(weight, measure, splits, self._inner(layer))
-        costs = _costs(layer.shape, forms, places)
+        costs = form_costs(layer.shape, forms.splits, forms.ranks, places)
         dense = dense_costs(layer.shape, places)
-        whole = _whole(forms)
+        whole = forms.whole()
         kept = (forms.ranks % self._round_to == 0).all(axis=1)
-        kept = kept | whole if self._even else kept & _saves(costs, dense)
+        kept = kept | whole if self._even else kept & saves(costs, dense)
         total = measure.cost(weight.reshape(len(weight), -1))
         chosen = Costs(costs.parameters[kept], costs.macs[kept])
         return _Menu(layer, forms.only(kept), total, chosen, dense)
@@ -227,30 +234,6 @@ class RankPlan:
 
 def _inputs(layer: LayerInfo) -> int:
     return int(np.prod(layer.shape[1:]))
-
-
-def _saves(costs: Costs, dense: Costs) -> NDArray[np.bool_]:
-    return (costs.parameters < dense.parameters) & (costs.macs < dense.macs)
-
-
-def _costs(shape: tuple[int, ...], forms: Forms, places: Places) -> Costs:
-    names = np.array(forms.splits)
-    parameters, macs = np.zeros(len(names)), np.zeros(len(names))
-    for split in sorted(set(forms.splits)):
-        which = names == split
-        found = split_costs(shape, split, forms.ranks[which], places)
-        parameters[which], macs[which] = found.parameters, found.macs
-    return Costs(parameters, macs)
-
-
-def _whole(forms: Forms) -> NDArray[np.bool_]:
-    """The forms of full rank."""
-    names = np.array(forms.splits)
-    whole = np.zeros(len(names), np.bool_)
-    for split in sorted(set(forms.splits)):
-        which = names == split
-        whole |= which & (forms.ranks == forms.ranks[which].max(axis=0)).all(axis=1)
-    return whole
 
 
 def _table(menu: _Menu, seen: Seen, macs: bool) -> Menu:

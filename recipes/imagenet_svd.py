@@ -19,7 +19,7 @@ from recipes.toolbox.job import Job
 from recipes.toolbox.photos import photo_task
 from recipes.toolbox.tradeoffs import Tradeoffs
 
-BUDGETS = (0.95, 0.9, 0.8, 0.7, 0.6)
+BUDGETS = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
 DELIVERED = (0.8, 0.6)
 
 

@@ -83,3 +83,18 @@ def test_two_steps_are_never_explained() -> None:
     near = (steps > 1) & (steps < 250) & (np.abs(steps - np.floor(steps) - 0.5) < 0.05)
     assert near.any()
     assert not judged(2.0 * near, candidate, values).right
+
+
+def test_codes_are_found_beside_the_floats_that_they_round() -> None:
+    """Behind a layer kept in float a file has both, and floats lie within half a step of all."""
+    candidate, steps, values = coarse()
+    scale = np.float32(candidate.activations[TENSOR].scale)
+    tensors = {str(t): v for t, v in simulate(candidate).activations(PICTURES).items()}
+    few = (steps > 1) & (steps < 250) & (np.abs(steps - np.floor(steps) - 0.5) < 0.003)
+    assert few.any()
+    codes = (values + few * scale).astype(np.float32)
+    for order in (("floats", "codes"), ("codes", "floats")):
+        both = {"floats": (steps * scale).astype(np.float32), "codes": codes}
+        rest = {name: v for name, v in tensors.items() if name != str(TENSOR)}
+        found = local_errors(candidate, {name: both[name] for name in order} | rest, PICTURES)
+        assert (found[TENSOR].name, found[TENSOR].right) == ("codes", True)

@@ -7,6 +7,7 @@ from hypothesis import settings
 
 from targets.formats import reweighing
 from tests.digits import Trained, trained
+from tests.kept_registry import keep_registry
 from tests.nets import digits_branch_spec, digits_plain_spec, digits_residual_spec
 
 # No deadline for one example: the time it takes says how busy the machine is.
@@ -14,6 +15,7 @@ settings.register_profile("edgepress", deadline=None)
 settings.load_profile("edgepress")
 # A command works on one net; the tests come back to the same few, each of them 40 kB.
 reweighing.KEPT_BY_FORM = 12
+keep_registry()
 
 
 @pytest.fixture(scope="session")

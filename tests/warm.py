@@ -10,6 +10,8 @@ import recipes.toolbox.team_job  # noqa: F401
 from targets.formats.onnx_graph import float_model
 from tests.candidates import fresh
 from tests.digits import digits
+from tests.kept_registry import keep_registry
 
+keep_registry()
 digits()
 float_model(fresh(), 18)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from compress.errors import RecipeError
 from recipes.commands.run import find_recipe
 from recipes.toolbox.allocator import keep_freed_memory
+
+_TERMINATED = 143
 
 
 def execute(arguments: argparse.Namespace) -> None:
@@ -27,7 +32,7 @@ def execute(arguments: argparse.Namespace) -> None:
     if processes() > 1:
         raise RecipeError("a plan is made by one process; start it without a launcher")
     path = plan_path(arguments.out or Path("build") / name, overwrite=arguments.overwrite)
-    with tempfile.TemporaryDirectory(prefix="edgepress-plan-") as aside:
+    with _ended_in_order(), tempfile.TemporaryDirectory(prefix="edgepress-plan-") as aside:
         job = PlanningJob(name, Path(aside), arguments.seed)
         job.give(
             data=arguments.data, test=arguments.test, weights=arguments.weights, net=arguments.net
@@ -42,3 +47,18 @@ def execute(arguments: argparse.Namespace) -> None:
     print(f"\nplan: {path}")
     for option in job.unasked():
         print(f"edgepress: recipe {name} does not use {option}; ignored", file=sys.stderr)
+
+
+@contextmanager
+def _ended_in_order() -> Generator[None]:
+    """SIGTERM ends the plan as an error would: its files, a net's size each, go with it."""
+
+    def end(number: int, frame: object) -> None:
+        del number, frame
+        sys.exit(_TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -34,7 +34,7 @@ def execute(arguments: argparse.Namespace) -> None:
     from recipes.toolbox.team_job import one_voice, open_job
 
     folder = arguments.out or Path("build") / name
-    plan = plan_of(name, folder, arguments.plan)
+    plan = plan_of(name, arguments.net, folder, arguments.plan)
     job = open_job(
         name,
         folder,

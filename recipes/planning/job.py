@@ -44,6 +44,11 @@ class PlanningJob(Job):
         """Few pictures are enough for a plan."""
         return True
 
+    @property
+    def given_net(self) -> str | None:
+        """As `net`, without counting as a recipe's look at it."""
+        return self._net
+
     def train(self, spec: ModelSpec, stages: Sequence[Stage], task: Task) -> Candidate:
         """The form after `stages`, of random weights."""
         untouched = awakened(Candidate.untrained(spec, self.seed), self.seed)

@@ -157,7 +157,7 @@ def make_plan(job: PlanningJob, files: Files) -> Plan:
     measured = files.measure()
     return Plan(
         recipe=job.recipe,
-        net=job.net,
+        net=job.given_net,
         seed=job.seed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         git_commit=git_commit(),

@@ -41,16 +41,21 @@ def plan_path(folder: Path, *, overwrite: bool) -> Path:
     return path
 
 
-def plan_of(recipe: str, folder: Path, given: Path | None) -> Plan | None:
+def plan_of(recipe: str, net: str | None, folder: Path, given: Path | None) -> Plan | None:
     """The plan given with --plan, or the one in the run's folder; None where there is neither.
 
-    Raises ReportError for a file that is no plan, RecipeError for another recipe's.
+    Raises ReportError for a file that is no plan, RecipeError for that of another recipe or net.
     """
     path = given or folder / PLAN
     if given is None and not path.is_file():
         return None
     plan = read_plan(path)
-    if plan.recipe != recipe:
+    if (plan.recipe, plan.net) != (recipe, net):
         way = "give its own with --plan" if given else "give another folder with --out"
-        raise RecipeError(f"{path} is a plan of {plan.recipe!r}, not of {recipe!r}; {way}")
+        planned, asked = _words(plan.recipe, plan.net), _words(recipe, net)
+        raise RecipeError(f"{path} is a plan of {planned}, not of {asked}; {way}")
     return plan
+
+
+def _words(recipe: str, net: str | None) -> str:
+    return repr(recipe) if net is None else f"{recipe!r} with --net {net}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -348,17 +349,22 @@ def test_a_strange_folder_is_left_alone(tmp_path: Path) -> None:
 def test_a_run_takes_the_plan_that_is_its_own(tmp_path: Path) -> None:
     from tests.targets.planning.test_plan_file import a_plan
 
-    assert plan_of("r", tmp_path, None) is None
-    write_plan(a_plan(), tmp_path / "plan.json")
-    assert plan_of("r", tmp_path, None) == a_plan()
-    assert plan_of("r", tmp_path / "out", tmp_path / "plan.json") == a_plan()
+    path = tmp_path / "plan.json"
+    assert plan_of("r", None, tmp_path, None) is None
+    write_plan(a_plan(), path)
+    assert plan_of("r", None, tmp_path, None) == a_plan()
+    assert plan_of("r", None, tmp_path / "out", path) == a_plan()
     with pytest.raises(RecipeError, match="is a plan of 'r', not of 'other'"):
-        plan_of("other", tmp_path, None)
-    (tmp_path / "plan.json").write_text("{")
+        plan_of("other", None, tmp_path, None)
+    write_plan(replace(a_plan(), net="a"), path)
+    assert plan_of("r", "a", tmp_path, None) == replace(a_plan(), net="a")
+    with pytest.raises(RecipeError, match="of 'r' with --net a, not of 'r' with --net b; give its"):
+        plan_of("r", "b", tmp_path, path)
+    path.write_text("{")
     with pytest.raises(ReportError, match="is not JSON"):
-        plan_of("r", tmp_path, None)
+        plan_of("r", None, tmp_path, None)
     with pytest.raises(ReportError, match="cannot read"):
-        plan_of("r", tmp_path, tmp_path / "none.json")
+        plan_of("r", None, tmp_path, tmp_path / "none.json")
 
 
 RECIPES = {
@@ -387,3 +393,34 @@ def test_a_launched_plan_is_refused(
     monkeypatch.setattr("recipes.toolbox.distributed.processes", lambda: 2)
     assert cli.main(["plan", str(DIGITS), "--out", str(tmp_path / "out")]) == 2
     assert "made by one process" in capsys.readouterr().err
+
+
+TERMINATED = """
+import os, signal
+def main(job):
+    job.net
+    (job.folder / "file").write_text("large")
+    print(job.folder)
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_terminated_plan_leaves_no_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    script = tmp_path / "plan_terminated.py"
+    script.write_text(TERMINATED)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["plan", str(script), "--out", str(tmp_path / "out")])
+    assert ended.value.code == 143
+    assert not Path(capsys.readouterr().out.strip()).exists()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_net_that_the_recipe_never_looks_at_is_named(tmp_path: Path, task: Task) -> None:
+    job, dense = unmeasured(tmp_path), fresh(digits_plain_spec)
+    job.give(net="a")
+    job.deliver("fp32", dense, ("dc",), task)
+    assert finished(job).net == "a"
+    assert job.unasked() == ("--net",)

@@ -12,12 +12,8 @@ from targets.account_words import ACCOUNT_COLUMNS, ACCOUNT_NOTE
 from targets.advice import Advice, advise
 from targets.file_words import Cell, file_cells, file_columns, file_notes
 from targets.int8_scan import Int8Scan
-from targets.int8_table import COLUMNS as INT8_COLUMNS
-from targets.int8_table import int8_rows
 from targets.int8_words import COLUMNS, WAY_COLUMNS, int8_note, layer_cells, way_rows
 from targets.int8_words import TITLE as INT8
-from targets.packed_table import COLUMNS as PACKED_COLUMNS
-from targets.packed_table import packed_rows
 from targets.planning.held import COLUMNS as HELD_COLUMNS
 from targets.planning.held import TITLE as HELD
 from targets.planning.held import held_note, held_rows
@@ -27,7 +23,7 @@ from targets.sizing.words import cause_columns, cause_rows, causes_note
 from targets.smaller import TITLE as SMALLER
 from targets.smaller import smaller_words
 from targets.tradeoff import Tradeoff
-from targets.units import bytes_text, seconds_text, share_text, threads_text, time_text, times_text
+from targets.units import bytes_text, seconds_text
 from targets.words import (
     MISSING,
     SMOKE_BANNER,
@@ -38,7 +34,6 @@ from targets.words import (
     scan_rows,
     sensitivity_note,
     shape_text,
-    shown,
     step_cells,
     weights_and_rest,
     where_text,
@@ -93,106 +88,9 @@ def document(report: Report) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def results_table(reports: Sequence[Report]) -> str:
-    """One Markdown table over several reports, for READMEs; sorted by model, dataset and size.
-
-    Rows of a smoke run say so.
-    """
-    rows = [(report, row) for report in reports for row in report.rows]
-    rows.sort(key=lambda x: (x[1].model, x[1].dataset, -x[1].file_bytes, x[1].path, x[0].recipe))
-    columns = (
-        *("Model", "Method", "File", "Size", "Ratio", "Download", "Top-1", "fp32 top-1"),
-        *("Latency", "On"),
-    )
-    return _table(
-        columns,
-        (
-            (
-                f"{row.model}, {row.dataset}",
-                f"{row.method} (smoke run)" if report.smoke else row.method,
-                f"{row.format}, {row.precision}",
-                bytes_text(row.file_bytes),
-                shown(row.ratio, times_text),
-                bytes_text(row.download_bytes),
-                shown(row.top1, share_text),
-                shown(row.top1_fp32, share_text),
-                _latency(row),
-                _machine(report, row),
-            )
-            for report, row in rows
-        ),
-        left=3,
-    )
-
-
-def containers_table(reports: Sequence[Report]) -> str:
-    """One Markdown table of the Deep Compression containers of several reports, sorted as above."""
-    rows = [(report, row) for report in reports for row in report.rows if row.format == "dc"]
-    rows.sort(key=lambda x: (x[1].model, x[1].dataset, -x[1].file_bytes, x[1].path, x[0].recipe))
-    columns = (
-        "Model",
-        "Recipe",
-        "Weights",
-        "Container",
-        "Ratio",
-        "Top-1",
-        "fp32 top-1",
-        "Pictures",
-    )
-    return _table(
-        columns,
-        (
-            (
-                f"{row.model}, {row.dataset}",
-                f"{report.recipe} (smoke run)" if report.smoke else report.recipe,
-                row.precision,
-                f"{row.file_bytes:,} B",
-                shown(row.ratio, times_text),
-                shown(row.top1, share_text),
-                shown(row.top1_fp32, share_text),
-                _pictures(row),
-            )
-            for report, row in rows
-        ),
-        left=3,
-    )
-
-
-def packed_table(reports: Sequence[Report]) -> str:
-    """One Markdown table of the packed files of several reports."""
-    return _table(PACKED_COLUMNS, packed_rows(reports), left=2)
-
-
-def int8_table(reports: Sequence[Report]) -> str:
-    """One Markdown table of the integer files of several reports, by model and file."""
-    return _table(INT8_COLUMNS, int8_rows(reports), left=2)
-
-
-def _pictures(row: Row) -> str:
-    """Those right in one of the two files alone, of all."""
-    if row.won is None or row.lost is None or row.samples is None:
-        return MISSING
-    return f"{row.lost} lost, {row.won} won of {row.samples:,}"
-
-
-def _latency(row: Row) -> str:
-    if row.latency_ms is None:
-        return MISSING
-    noisy = " (noisy)" if row.noisy else ""
-    return f"{time_text(row.latency_ms.median)}{noisy}"
-
-
-def _machine(report: Report, row: Row) -> str:
-    """What a time is worth nothing without: runtime, threads, processor."""
-    if row.latency_ms is None:
-        return MISSING
-    cpu = report.environment.get("cpu") or row.device
-    return f"{row.runtime}, {threads_text(row.threads)}, {cpu}"
-
-
 def _files(rows: Sequence[Row], ship: str | None) -> str:
     columns = file_columns(rows)
-    return _table(
+    return table(
         ("Name", *columns, "Where"),
         (
             (
@@ -224,31 +122,31 @@ def _operations(rows: Sequence[Row]) -> list[str]:
     cells = operations.operation_rows(rows)
     if not cells:
         return []
-    table = _table(operations.COLUMNS, cells)
-    return [f"## {operations.TITLE}", escape(operations.NOTE), table]
+    drawn = table(operations.COLUMNS, cells)
+    return [f"## {operations.TITLE}", escape(operations.NOTE), drawn]
 
 
 def _sizes(report: Report) -> list[str]:
     if not report.sizes:
         return []
     rows = ((p.stage, f"{bytes_text(p.bytes)} ({p.bytes:,} B)") for p in report.sizes)
-    return ["## Size by stage", _table(("Stage", "File"), rows)]
+    return ["## Size by stage", table(("Stage", "Container"), rows)]
 
 
 def _planned(report: Report) -> list[str]:
     if report.planned is None:
         return []
     held = held_rows(report.planned, report.rows)
-    table = _table(HELD_COLUMNS, [(path, *map(_cell, cells)) for path, cells in held])
-    return [f"## {HELD}", escape(held_note(report.planned)), table]
+    drawn = table(HELD_COLUMNS, [(path, *map(_cell, cells)) for path, cells in held])
+    return [f"## {HELD}", escape(held_note(report.planned)), drawn]
 
 
 def _causes(report: Report) -> list[str]:
     accounts = report.sizes_by_cause
     if not accounts:
         return []
-    table = _table(("Name", *cause_columns(accounts)), cause_rows(accounts))
-    return [f"## {TITLE}", escape(causes_note(accounts)), table]
+    drawn = table(("Name", *cause_columns(accounts)), cause_rows(accounts))
+    return [f"## {TITLE}", escape(causes_note(accounts)), drawn]
 
 
 def _layers(report: Report) -> list[str]:
@@ -267,29 +165,29 @@ def _layers(report: Report) -> list[str]:
         for x in weights
     )
     columns = ("Tensor", "Shape", "Weights", "Sparsity", "Bits a value", "Encoding")
-    return ["## Layers", _table(columns, rows)]
+    return ["## Layers", table(columns, rows)]
 
 
 def _tradeoff(found: Tradeoff | None) -> list[str]:
     if found is None:
         return []
-    table = _table(tradeoff.COLUMNS, tradeoff.tradeoff_rows(found))
-    return [f"## {tradeoff.TITLE}", escape(tradeoff.tradeoff_note(found)), table]
+    drawn = table(tradeoff.COLUMNS, tradeoff.tradeoff_rows(found))
+    return [f"## {tradeoff.TITLE}", escape(tradeoff.tradeoff_note(found)), drawn]
 
 
 def _sensitivity(scan: SensitivityScan | None) -> list[str]:
     if scan is None or not scan.curves:
         return []
     columns, rows = scan_rows(scan)
-    return ["## Sensitivity", escape(sensitivity_note(scan)), _table(columns, rows)]
+    return ["## Sensitivity", escape(sensitivity_note(scan)), table(columns, rows)]
 
 
 def _int8(scan: Int8Scan | None) -> list[str]:
     if scan is None:
         return []
     parts = [f"## {INT8}", escape(int8_note(scan))]
-    parts.append(_table(COLUMNS, [layer_cells(row) for row in scan.layers]))
-    return [*parts, _table(WAY_COLUMNS, way_rows(scan))] if scan.ways else parts
+    parts.append(table(COLUMNS, [layer_cells(row) for row in scan.layers]))
+    return [*parts, table(WAY_COLUMNS, way_rows(scan))] if scan.ways else parts
 
 
 def _accounts(report: Report) -> list[str]:
@@ -297,7 +195,7 @@ def _accounts(report: Report) -> list[str]:
         return []
     parts = ["## Where the bytes are", escape(ACCOUNT_NOTE)]
     for line, rows in account_parts(report.accounts):
-        parts += [escape(line), _table(ACCOUNT_COLUMNS, rows)]
+        parts += [escape(line), table(ACCOUNT_COLUMNS, rows)]
     return parts
 
 
@@ -310,10 +208,10 @@ def _steps(report: Report) -> list[str]:
         top1, nonzeros, touched = step_cells(step, before)
         spent = seconds_text(step.seconds)
         rows.append((step.stage, step.settings, touched, nonzeros, top1, spent))
-    return ["## Steps", _table(STEP_COLUMNS, rows, left=2)]
+    return ["## Steps", table(STEP_COLUMNS, rows, left=2)]
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
     rule = [":--" if i < left else "--:" for i in range(len(columns))]
     lines = [columns, rule, *([escape(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -140,7 +140,7 @@ def _charts(report: Report, ship: str | None) -> str:
         note = f"{better}; sideways p10–p90; {escape(where)}."
         drawing = scatter(rows, floor, ship, LATENCY)
         grid += _figure(f"{what} against latency", note, drawing)
-    note = "Bytes of a real file written after each stage."
+    note = "Bytes of a real container (.dc) after each stage that led to the last net delivered."
     grid += _figure("Size by stage", note, waterfall(report.sizes))
     text = "Every raw time, with quartiles (box) and p10–p90 (line); further left is better."
     return (f'<div class="charts">{grid}</div>' if grid else "") + _figure("Latency", text, below)

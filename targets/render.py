@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from compress.atomic import write_text
-from targets import markdown, page
+from targets import markdown, page, readme_tables
 from targets.report import Report, write_report
 
 
@@ -21,10 +21,10 @@ def render_html(report: Report) -> str:
 
 
 TABLES: Mapping[str, Callable[[Sequence[Report]], str]] = {
-    "results": markdown.results_table,
-    "containers": markdown.containers_table,
-    "packed": markdown.packed_table,
-    "int8": markdown.int8_table,
+    "results": readme_tables.results_table,
+    "containers": readme_tables.containers_table,
+    "packed": readme_tables.packed_table,
+    "int8": readme_tables.int8_table,
 }
 """By its name one table of several reports, for a README: of all files or of one kind."""
 

@@ -13,6 +13,7 @@ from targets.scatter_axes import ROOM, SIZE, Cost, Heights, Scale
 from targets.smaller import is_smaller
 from targets.svg import CHARACTER_WIDTH, figure, line, marker, place_labels, polyline, shorten, text
 from targets.units import share_text, wilson
+from targets.words import common_start
 
 _SHAPES = {"onnx": "circle", "tflite": "square"}
 _SMALLER_SHAPES = {"onnx": "triangle", "tflite": "wedge"}
@@ -110,8 +111,7 @@ def _labels(files: Sequence[Row], points: Sequence[Point], ship: str | None) -> 
 def _short_names(files: Sequence[Row]) -> list[str]:
     """File names without the net's name, where all begin with it: it would say nothing."""
     names = [r.path for r in files]
-    starts = [names[0][: i + 1] for i, letter in enumerate(names[0]) if letter == "-"]
-    cut = max((len(s) for s in starts if all(n.startswith(s) for n in names)), default=0)
+    cut = common_start(names)
     return [shorten(name[cut:], 26) for name in names]
 
 

@@ -129,3 +129,11 @@ def gaps(report: Report) -> list[tuple[str, str]]:
         for skipped in step.skipped
     ]
     return lines + [(line, "") for line in report.not_measured]
+
+
+def common_start(names: Sequence[str]) -> int:
+    """How many letters all file names begin with, up to a '-': a net's name that says nothing."""
+    first = names[0] if names else ""
+    starts = [first[: i + 1] for i, letter in enumerate(first) if letter == "-"]
+    shared = [s for s in starts if all(name.startswith(s) for name in names)]
+    return max(map(len, shared), default=0)

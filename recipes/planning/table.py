@@ -9,6 +9,7 @@ from recipes.toolbox.columns import columns
 from targets.planning.plan import Judged, Plan, PlannedFile, PlannedStage
 from targets.planning.words import ANSWERS, LEGEND, QUESTION_HEADS, mark, memory_cell, time_cell
 from targets.units import bytes_text, count_text, threads_text
+from targets.words import common_start
 
 WIDTH = 100
 _FIGURES = ("file", "download", "time", "memory")
@@ -41,7 +42,8 @@ def _stages(stages: Sequence[PlannedStage]) -> Iterator[str]:
     for stage in stages:
         after = "" if stage.after is None else str(stage.after)
         counts = (stage.macs, stage.parameters, stage.nonzeros)
-        planned = ", ".join(form.partition("(")[0] for form in stage.planned_as)
+        names = [form.partition("(")[0] for form in stage.planned_as]
+        planned = ", ".join(name for name in names if name != "FineTune" or len(names) == 1)
         how = "the same net" if stage.same else f"{planned}, untrained" if planned else ""
         rows.append((_label(stage), after, *map(count_text, counts), _cut(how, 34)))
     yield from columns(head, rows, ("stage", "planned as"))
@@ -56,7 +58,7 @@ def _target(plan: Plan, form: str) -> Iterator[str]:
     found = [(s, f) for s in plan.stages for f in s.files if f.format == form]
     runtime = next((f.runtime for _, f in found if f.runtime), "")
     where = f"{runtime}, {threads_text(found[0][1].threads)}" if runtime else "decoded, not run"
-    yield f"{form} ({where}); each stage against the file before it"
+    yield f"{form} ({where}); each against the stage it came after"
     rows = [(_label(stage), *_cells(file)) for stage, file in found]
     yield from columns(("stage", *_FIGURES, *QUESTION_HEADS), rows, ("stage", *QUESTION_HEADS))
     for stage, file in found:
@@ -66,7 +68,8 @@ def _target(plan: Plan, form: str) -> Iterator[str]:
 
 def _files(files: Sequence[PlannedFile]) -> Iterator[str]:
     yield "What the recipe will deliver, against the untouched fp32 file"
-    rows = [(_cut(file.path, _NAME, end=True), *_cells(file)) for file in files]
+    start = common_start([file.path for file in files])
+    rows = [(_cut(file.path[start:], _NAME, end=True), *_cells(file)) for file in files]
     yield from columns(("name", *_FIGURES, *QUESTION_HEADS), rows, ("name", *QUESTION_HEADS))
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from compress.candidate import Candidate
     from compress.network import LayerInfo
 
@@ -20,7 +22,8 @@ class LayerForm:
     """One convolution or fully connected layer.
 
     inputs, outputs: channels; kernel: values a channel pair has; moved: values that one picture
-    makes it read and write, weights apart. kind and bits of a stored weight: 32 of a float.
+    makes it read and write, weights apart. kind and bits of a stored weight: 32 of a float, 16
+    where all of them are numbers of half precision, which a container stores so.
     """
 
     name: str
@@ -114,5 +117,12 @@ def _stored(candidate: Candidate, weight: str) -> tuple[Kind, int]:
 
     encoding = candidate.encodings.get(weight)
     if not isinstance(encoding, Encoded):
-        return "float", 32
+        return "float", 16 if _is_half(candidate.network.parameters().get(weight)) else 32
     return ("integer" if encoding.on_integers else "shared"), encoding.bits
+
+
+def _is_half(weight: NDArray[np.float32] | None) -> bool:
+    if weight is None:
+        return False
+    with np.errstate(over="ignore"):
+        return bool((weight.astype(np.float16) == weight).all())

@@ -101,9 +101,13 @@ def _odd(before: NetForm, after: NetForm, where: Where) -> str:
     odd = _odd_share(after, where)
     if odd <= _MUCH + _odd_share(before, where):
         return ""
+    return _odd_words(odd, after, where)
+
+
+def _odd_words(odd: float, after: NetForm, where: Where) -> str:
     depthwise = " (depthwise: of 16)" if after.integer_math else ""
     return (
-        f"{share_text(odd)} of the work is in layers whose channels are no multiple of 4"
+        f"layers that move {share_text(odd)} of the values have channels that are no multiple of 4"
         f"{depthwise}, for which {where.engine} has slow kernels; multiples of 8 or 16 avoid them"
     )
 
@@ -210,7 +214,7 @@ def _integer_math(after: NetForm, where: Where, cpu: Cpu) -> Claim:
         but += f"; depthwise layers ({share_text(bound)} of the values moved) gain less"
     odd = _odd_share(after, where)
     if odd > 3 * _MUCH:
-        return "perhaps", f"{share_text(odd)} of the work is in channels that want multiples{but}"
+        return "perhaps", f"{_odd_words(odd, after, where)}{but}"
     if not cpu.known:
         return "perhaps", f"the processor does not tell whether it multiplies int8 fast{but}"
     if cpu.family == "arm":

@@ -72,8 +72,23 @@ def _fewer(before: NetForm, after: NetForm, changed: Changes) -> Iterable[Claim]
         yield answer, f"{how}: {share_text(share)} of the weights"
 
 
+def _less_stored(before: NetForm, after: NetForm, changed: Changes, where: Where) -> Claim:
+    """As `_fewer`; a container stores floats of half precision in half the bits."""
+    ((answer, said),) = _fewer(before, after, changed)
+    if where.suffix == "dc" and _halves(before) > _halves(after) + 0.5:
+        return "perhaps", f"{said}, but floats of 32 bits where they were of 16"
+    return answer, said
+
+
+def _halves(form: NetForm) -> float:
+    """The share of the weights that are not floats of 32 bits."""
+    wide = sum(la.weights for la in form.layers if la.kind == "float" and la.bits == 32)
+    return 1 - wide / max(1, form.weights)
+
+
 def _file(before: NetForm, after: NetForm, changed: Changes, where: Where) -> Iterable[Claim]:
-    yield from _fewer(before, after, changed)
+    if changed.channels or changed.factorized:
+        yield _less_stored(before, after, changed, where)
     plain = not where.packed
     if changed.zeros and plain:
         yield "no", f"a plain .{where.suffix} stores every weight, zeros too"

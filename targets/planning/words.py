@@ -33,11 +33,12 @@ LEGEND = (
 
 
 def mark(said: Judged) -> str:
-    """'yes ✓', 'no ✗', 'yes ~', '?', '? yes'; a dash for what is not run."""
+    """'yes ✓', 'no ✗', 'yes ~', '?', '? yes', '? ~'; a dash for what is not run."""
     if said.answer == "not run":
         return MISSING
     if said.answer == "perhaps":
-        return OPEN if said.seen in (None, "unclear") else f"{OPEN} {said.seen}"
+        seen = {None: "", "unclear": UNCLEAR}.get(said.seen, said.seen or "")
+        return f"{OPEN} {seen}".rstrip()
     if said.agrees is None:
         return f"{said.answer} {UNCLEAR}" if said.seen == "unclear" else said.answer
     return f"{said.answer} {CONFIRMED if said.agrees else CONTRADICTED}"

@@ -145,6 +145,10 @@ def test_the_table_fits_a_terminal() -> None:
     assert "accuracy is unknown" in text
     assert "a plain .onnx stores every weight" in text
     assert "onnx-packed (onnxruntime" in text
+    assert "PruneMagnitude, untrained" in text
+    delivered = text[text.index("What the recipe will deliver") :]
+    assert "\nint8.onnx " in delivered
+    assert "digits_residual-" not in delivered.partition("file?, download?")[0]
 
 
 def test_counts_are_exact(tmp_path: Path, task: Task) -> None:

@@ -135,6 +135,7 @@ def test_a_rule_is_confirmed_contradicted_or_left_open() -> None:
     unmeasured = judged(Verdicts(gain, none, open_, gain), None, None)
     assert [mark(said) for said in unmeasured] == ["yes", "no", "?", "yes"]
     assert mark(Judged("latency", "yes", "r", 1.0, "unclear")) == "yes ~"
+    assert mark(Judged("latency", "perhaps", "r", 1.0, "unclear")) == "? ~"
 
 
 def planned_report() -> Report:

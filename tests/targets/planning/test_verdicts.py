@@ -260,3 +260,21 @@ def test_every_change_gets_an_answer_with_a_reason(
         verdict = getattr(found, question)
         assert verdict.reason
         assert (verdict.answer == "not run") == (form == "dc" and question in QUESTIONS[2:])
+
+
+def test_a_container_of_fewer_channels_may_lose_floats_of_half_precision() -> None:
+    before = changed(chain(64), bits=16)
+    same, fuller = changed(chain(48), bits=16), chain(48)
+    assert verdicts(before, same, where("dc"), VNNI).file.answer == "yes"
+    said = verdicts(before, fuller, where("dc"), VNNI)
+    assert said.file.answer == said.download.answer == "perhaps"
+    assert said.file.reason.endswith("of the weights, but floats of 32 bits where they were of 16")
+    assert verdicts(before, fuller, where("onnx"), VNNI).file.answer == "yes"
+    assert verdicts(before, int8(chain(48)), where("dc"), VNNI).file.answer == "yes"
+
+
+def test_int8_says_which_multiples_the_engine_wants() -> None:
+    odd = int8(chain(63))
+    said = verdicts(chain(63), odd, where("onnx"), VNNI).latency
+    assert said.answer == "perhaps"
+    assert "have channels that are no multiple of 4 (depthwise: of 16)" in said.reason

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -10,7 +10,7 @@ from typing import Self
 import torch
 
 from compress.candidate import Candidate
-from compress.errors import DataError, RecipeError
+from compress.errors import RecipeError
 from compress.spec import ModelSpec
 from compress.stage import Stage, run, stage_name
 from compress.stages.int8_sensitivity import Int8Sensitivity
@@ -28,6 +28,7 @@ from recipes.toolbox.distributed import processes
 from recipes.toolbox.folder import Identity, open_folder
 from recipes.toolbox.lock import FolderLock
 from recipes.toolbox.naming import new_stem
+from recipes.toolbox.options import Options
 from recipes.toolbox.progress import busy, say
 from recipes.toolbox.scanning import FEW_PICTURES, kept_int8_scan, kept_scan
 from recipes.toolbox.summary import FULL, SMOKE, Sizes, save, summarize
@@ -40,10 +41,9 @@ _SCORES = {"top1": "validation top-1", "agreement": "agreement with the uncompre
 
 
 @dataclass
-class Job:
+class Job(Options):
     """One run of a recipe: its folder, seed, and what it has delivered so far."""
 
-    recipe: str
     folder: Path
     seed: int = 0
     smoke: bool = False
@@ -56,11 +56,8 @@ class Job:
     finished: bool = False
     plan: Plan | None = None
     """What `edgepress plan` said of this recipe, to be held against what comes out."""
-    _given: dict[str, Path | None] = field(default_factory=dict[str, Path | None])
-    _net: str | None = None
     _scan: Sensitivity | None = None
     _int8_scan: Int8Sensitivity | None = None
-    _asked: set[str] = field(default_factory=set[str])
 
     def __post_init__(self) -> None:
         self.sizes = Sizes(self.folder / "steps")
@@ -87,47 +84,6 @@ class Job:
         return cls(recipe, folder, seed, smoke, resume, lock=opened.lock)
 
     @property
-    def data(self) -> Path | None:
-        """The folder given with --data; None without one."""
-        self._asked.add("--data")
-        return self._given.get("--data")
-
-    @property
-    def test(self) -> Path | None:
-        """The pictures given with --test; None without them."""
-        self._asked.add("--test")
-        return self._given.get("--test")
-
-    @property
-    def weights(self) -> Path | None:
-        """The file given with --weights; None without one."""
-        self._asked.add("--weights")
-        return self._given.get("--weights")
-
-    @property
-    def net(self) -> str | None:
-        """The name given with --net; None without one."""
-        self._asked.add("--net")
-        return self._net
-
-    def give(
-        self,
-        *,
-        data: Path | None = None,
-        test: Path | None = None,
-        weights: Path | None = None,
-        net: str | None = None,
-    ) -> None:
-        """What the command line gives to the recipe."""
-        self._given = {"--data": data, "--test": test, "--weights": weights}
-        self._net = net
-
-    def unasked(self) -> tuple[str, ...]:
-        """The options that were given and that the recipe never looked at."""
-        given = {**self._given, "--net": self._net}
-        return tuple(o for o, value in given.items() if value and o not in self._asked)
-
-    @property
     def brief(self) -> bool:
         """Whether few pictures are enough: in a smoke run, and in a plan."""
         return self.smoke
@@ -148,34 +104,6 @@ class Job:
         Raises MissingExtraError with the pip command, or ExportError for an unknown format.
         """
         need_formats(formats, f"recipe {self.recipe}")
-
-    def need_data(self, what: str) -> Path:
-        """The folder given with --data, or DataError saying what it must hold."""
-        if self.data is None:
-            raise DataError(f"recipe {self.recipe} needs data: add --data DIR, {what}")
-        return self.data
-
-    def need_test(self, what: str) -> Path:
-        """The pictures given with --test, or DataError saying what they must be."""
-        if self.test is None:
-            raise DataError(f"recipe {self.recipe} needs test pictures: add --test DIR, {what}")
-        return self.test
-
-    def need_weights(self, what: str) -> Path:
-        """The file given with --weights, or DataError saying what it must be."""
-        if self.weights is None:
-            raise DataError(f"recipe {self.recipe} needs weights: add --weights FILE, {what}")
-        return self.weights
-
-    def choose_net(self, names: Collection[str]) -> str:
-        """The one of `names` that was asked for with --net; RecipeError where it is none."""
-        if self.net not in names:
-            asked = "none" if self.net is None else repr(self.net)
-            raise RecipeError(
-                f"recipe {self.recipe} needs a net; {asked} was asked for; add --net NAME, one of "
-                f"{', '.join(names)}"
-            )
-        return self.net
 
     def train(self, spec: ModelSpec, stages: Sequence[Stage], task: Task) -> Candidate:
         """Run `stages` from the seed's random initialisation."""

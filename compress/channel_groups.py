@@ -17,9 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
-from compress.channel_labels import Forest, Numbers, by_channel, spread, tensors_in
+from compress.channel_labels import (
+    Forest,
+    LabelRunner,
+    Numbers,
+    by_channel,
+    spread,
+    tensors_in,
+)
 from compress.graph import Graph, TensorId, TensorNode
-from compress.graph_runner import GraphRunner
 from compress.placement import clip_ends
 
 _CHANNELWISE = frozenset(
@@ -73,10 +79,7 @@ class _Follower:
         self._tensors: dict[TensorId, Numbers] = {}
 
     def follow(self) -> None:
-        shape = self._graph.nodes[0].shape
-        runner = GraphRunner(self._graph, self._visit, self._compute)
-        with torch.inference_mode():
-            runner.run(torch.zeros(1, *shape[1:], dtype=torch.float64))
+        LabelRunner(self._graph, self._visit, self._compute).run_labels(self._graph)
         for output in self._graph.outputs:
             for label in self._tensors.get(output, ()):
                 self._fixed.append((int(label), "its outputs are the net's"))

@@ -10,6 +10,11 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import fx
+
+from compress.graph import Graph
+from compress.graph_runner import GraphRunner
+from compress.trace import is_alias
 
 Numbers = NDArray[np.int64]
 
@@ -70,3 +75,21 @@ def tensors_in(args: tuple[Any, ...]) -> list[torch.Tensor]:
         elif isinstance(one, (list, tuple)):
             found += tensors_in(tuple(cast("tuple[Any, ...]", one)))
     return found
+
+
+class LabelRunner(GraphRunner):
+    """Runs a program on labels: they stay float64 where the net casts, and nothing else is."""
+
+    def run_labels(self, graph: Graph) -> None:
+        """On one picture of zeros."""
+        with torch.inference_mode():
+            self.run(torch.zeros(1, *graph.nodes[0].shape[1:], dtype=torch.float64))
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.op == "call_function" and "_assert" in str(n.target):  # of dtypes
+            return None
+        if n.op == "call_function" and is_alias(n):
+            return self.fetch_args_kwargs_from_env(n)[0][0].contiguous()  # as `view` wants them
+        value = super().run_node(n)
+        double = n.op == "get_attr" and value.dtype == torch.float64
+        return value.float() if double else value

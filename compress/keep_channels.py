@@ -15,6 +15,7 @@ from compress.errors import SpecError
 from compress.parts import find
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+_LAYERS = (nn.Conv2d, nn.Linear, *_NORMS)
 _VECTORS = ("weight", "bias", "running_mean", "running_var")
 _LIST = re.compile(r"[0-9]{1,9}(,[0-9]{1,9})*")
 _LARGEST = 1 << 22
@@ -49,7 +50,11 @@ class KeepChannels:
             raise SpecError(
                 f"edit keeps channels of {self.of} x {self.each}; 1 to {_LARGEST} are allowed"
             )
-        if _MASK.fullmatch(self.kept):
+        # Before the text is read: of a damaged file it may be as long as the file.
+        longest = (len(str(_LARGEST)) + 1) * self.of
+        if len(self.kept) > longest:
+            kept: list[int] = []
+        elif _MASK.fullmatch(self.kept):
             row = f"{int(self.kept[1:], 16):b}".zfill(self.of)
             kept = [i for i, bit in enumerate(row) if bit == "1"]
         else:
@@ -89,7 +94,9 @@ class SetWidth:
 
     def apply(self, model: nn.Module) -> None:
         module = find(model, self.module) if self.module else model
-        found = None if self.attribute.startswith("_") else vars(module).get(self.attribute)
+        # torch's own layers have parameters that must fit: KeepChannels changes both.
+        own = not self.attribute.startswith("_") and not isinstance(module, _LAYERS)
+        found = vars(module).get(self.attribute) if own else None
         if type(found) is not int or found != self.of or not 0 <= self.width <= found:
             raise SpecError(
                 f"edit sets {self.attribute!r} of {self.module!r} from {self.of} to {self.width}, "
@@ -144,7 +151,7 @@ def narrow_inputs(layer: nn.Module, name: str, before: int, after: int) -> None:
 def _narrow_tensor(module: nn.Module, name: str, axis: str, sizes: tuple[int, int]) -> None:
     before, after = sizes
     held = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
-    place = int(axis) if axis.isascii() and axis.isdigit() else -1
+    place = int(axis) if re.fullmatch("[0-9]", axis) else -1
     if name not in held or not 0 <= place < held[name].dim() or held[name].shape[place] != before:
         raise SpecError(
             f"edit narrows tensor {name!r} on axis {axis!r}, which has no {before} channels there; "
@@ -178,7 +185,9 @@ def _run(of: int, indices: NDArray[np.int64]) -> int:
 
 def _quotient(channels: int, groups: int, name: str) -> int:
     if channels < 1 or channels % groups:
-        raise SpecError(f"edit gives {name!r} {channels} channels, which its {groups} do not share")
+        raise SpecError(
+            f"edit gives {name!r} {channels} channels, which is no multiple of {groups}"
+        )
     return channels // groups
 
 

@@ -131,12 +131,17 @@ def within(descent: Descent, fraction: float, asked: str) -> dict[str, Numbers]:
 
     RangeError beginning with `asked` where the sets cannot give so much, with what they can.
     """
-    budget = int(fraction * descent.costs.whole)
+    whole = descent.costs.whole
+    budget = int(fraction * whole)
+    budget += (budget + 1) / whole <= fraction  # where rounding took one away
     if not descent.down_to(budget):
-        least = descent.costs.now / descent.costs.whole
+        least = _up(descent.costs.now / whole)
+        asked = f"{asked}: with these layers, round_to and floor"
+        if least >= 1:
+            raise RangeError(f"{asked} no channel can go; let more layers in, or lower the others")
         raise RangeError(
-            f"{asked}: with these layers, round_to and floor nothing below {_up(least):g} of the "
-            f"net's can be reached; allowed are {_up(least):g} to 1"
+            f"{asked} nothing below {least:g} of the net's can be reached; allowed are {least:g} "
+            f"to 1"
         )
     return descent.kept()
 

@@ -48,7 +48,7 @@ def _divergence(
     small = [layer for layer in readers if np.prod(layer.shape[1:]) <= MOST_INPUTS]
     large = {layer.weight for layer in readers} - {layer.weight for layer in small}
     batches = list(pictures())
-    moments = layer_moments(candidate.network, small, batches, seed)
+    moments = layer_moments(candidate.network, small, batches, seed) if small else {}
     for name, found in moments.items():
         if not (np.isfinite(found.inputs).all() and np.isfinite(found.outputs).all()):
             raise TaskError(

@@ -7,17 +7,17 @@ addition, a gate, a layer used twice) both become one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import fx
+from torch.utils._pytree import tree_map  # pyright: ignore[reportUnknownVariableType]
 
-from compress.channel_labels import Forest, by_channel, spread, tensors_in
+from compress.channel_labels import Forest, LabelRunner, by_channel, spread, tensors_in
 from compress.graph import Graph, TensorId, TensorNode
-from compress.graph_runner import GraphRunner
 from compress.pruning.coupled import Numbers, Slot
 from compress.pruning.operators import (
     CHANNELWISE,
@@ -75,10 +75,7 @@ class _Follower:
         self._regrouped: list[Numbers] = []
 
     def run(self) -> Followed:
-        shape = self._graph.nodes[0].shape
-        runner = GraphRunner(self._graph, self._visit, self._compute)
-        with torch.inference_mode():
-            runner.run(torch.zeros(1, *shape[1:], dtype=torch.float64))
+        LabelRunner(self._graph, self._visit, self._compute).run_labels(self._graph)
         roots = self._forest.roots()
         fixed: dict[int, str] = {}
         for label, reason in self._fixed:
@@ -107,15 +104,29 @@ class _Follower:
         if not given:
             return None
         if operator in MOVES:
-            if regroups(operator, node, args, None if known is None else known.shape):
-                self._regrouped.append(_labels(given[0]))
-            return None
+            return self._move(known, node, args)
         if known is None:
             return self._unknown(operator, given, None)
-        made = self._layer(known, args) if "weight" in known.parameters else None
-        if made is None:
-            made = self._weightless(known, node, args)
-        return self._unknown(operator, given, known.shape) if made is None else made
+        made = shape = None
+        if all(len(one) == 1 for one in given) and known.shape[0] == 1:
+            made = self._layer(known, args) if "weight" in known.parameters else None
+            if made is None:
+                made = self._weightless(known, node, args)
+        else:
+            shape = _computed_shape(node, args)
+        return self._unknown(operator, given, known, shape) if made is None else made
+
+    def _move(self, known: TensorNode | None, node: fx.Node, args: tuple[Any, ...]) -> Any:
+        """What moves channels moves labels; what no longer fits them, or never did, fixes them."""
+        operator, given = self._graph.ids[node].operator, tensors_in(args)
+        if regroups(operator, node, args, None if known is None else known.shape):
+            self._regrouped.append(_labels(given[0]))
+        if known is None:
+            return None
+        try:
+            return cast("Callable[..., torch.Tensor]", node.target)(*args, **node.kwargs)
+        except RuntimeError:
+            return self._unknown(operator, given, known)
 
     def _layer(self, node: TensorNode, args: tuple[Any, ...]) -> torch.Tensor | None:
         """What a layer with a weight does to labels; None for one that is not known."""
@@ -237,21 +248,41 @@ class _Follower:
             self._forest.join(pair[0], pair[1])
 
     def _unknown(
-        self, operator: str, given: list[torch.Tensor], shape: tuple[int, ...] | None
+        self,
+        operator: str,
+        given: list[torch.Tensor],
+        known: TensorNode | None,
+        shape: tuple[int, ...] | None = None,
     ) -> torch.Tensor | None:
         reason = f"{operator} {_WHOLE}"
         for one in given:
             self._fix(one, reason)
-        return None if shape is None else self._new(shape, reason)
+        if known is None:
+            return None
+        new = self._new(shape or known.shape, reason)
+        if operator in ("conv2d", "linear") and "weight" in known.parameters:
+            outside = known.shape[1 if operator == "conv2d" else -1]
+            self._put((known.parameters["weight"], 0), np.full(outside, int(new.flatten()[0])))
+        return new
 
     def _new(self, shape: tuple[int, ...], reason: str) -> torch.Tensor:
         """One label for a whole tensor, which is fixed."""
         label = int(self._forest.grow(1)[0])
         self._fixed.append((label, reason))
-        return torch.full((1, *shape[1:]), float(label), dtype=torch.float64)
+        return torch.full(shape, float(label), dtype=torch.float64)
 
     def _fix(self, value: torch.Tensor, reason: str) -> None:
         self._fixed += [(int(n), reason) for n in _labels(value)]
+
+
+def _computed_shape(node: fx.Node, args: tuple[Any, ...]) -> tuple[int, ...] | None:
+    """Where the net folds something into its batch the program alone knows how much."""
+
+    def plain(value: Any) -> Any:
+        return value.float() if isinstance(value, torch.Tensor) else value
+
+    operator = cast("Callable[..., torch.Tensor]", node.target)
+    return tuple(operator(*tree_map(plain, args), **node.kwargs).shape)
 
 
 def _labels(value: torch.Tensor) -> Numbers:

@@ -73,14 +73,16 @@ def grouped(candidate: Candidate, followed: Followed) -> tuple[list[LabelledSet]
     skipped: list[Skipped] = []
     for (is_fixed, _), labels in atoms.items():
         layers = _layers(at, labels, weights)
-        reason = fixed[labels[0]] if is_fixed else ""
-        if not layers or f"{layers[0]}.weight" not in followed.dense:
+        if not layers:
             continue
-        if not reason and len(labels) == 1:
-            reason = "all its channels go together"
+        reason = "all its channels go together" if len(labels) == 1 else ""
+        if f"{layers[0]}.weight" not in followed.dense:
+            reason = "no layer writes what it reads"
         if not reason:
             reason = next((_pad_reason(candidate, t) for t in _pads(at, labels)), "")
-        if reason:
+        if is_fixed:
+            skipped += [Skipped(layer, fixed[_first(at, labels, layer)]) for layer in layers]
+        elif reason:
             skipped += [Skipped(layer, reason) for layer in layers]
         else:
             sets.append(_set(at, labels, layers, _name(layers[0], sets)))
@@ -134,6 +136,10 @@ def _layers(at: Touched, labels: list[int], weights: Sequence[str]) -> tuple[str
     """Of the layers with these weights those that write the labels, in the given order."""
     slots = {slot for label in labels for slot in at.places[label]}
     return tuple(w.removesuffix(".weight") for w in weights if (w, 0) in slots)
+
+
+def _first(at: Touched, labels: list[int], layer: str) -> int:
+    return next(label for label in labels if (f"{layer}.weight", 0) in at.places[label])
 
 
 def _name(layer: str, sets: list[LabelledSet]) -> str:
@@ -194,16 +200,14 @@ def _held_elsewhere(candidate: Candidate, followed: Followed) -> dict[int, str]:
     owners = Counter(map(_address, state.values()))
     module = candidate.network.module()
     found: dict[int, str] = {}
-    for (name, axis), labels in followed.slots.items():
+    for (name, _), labels in followed.slots.items():
         reason = ""
         owner = name.rpartition(".")[0]
         if name not in state:
             reason = f"{name} is no parameter or buffer that a checkpoint keeps"
         elif owners[_address(state[name])] > 1:
             reason = _TIED
-        elif (name in followed.dense or axis == 1) and not isinstance(
-            module.get_submodule(owner), LAYERS
-        ):
+        elif name in followed.dense and not isinstance(module.get_submodule(owner), LAYERS):
             reason = f"its weight is held by a {type(module.get_submodule(owner)).__name__}"
         if reason:
             found.update(dict.fromkeys(labels.tolist(), reason))

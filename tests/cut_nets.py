@@ -132,6 +132,37 @@ class PaddedByHand(Padded):
         return self.conv(x) + F.pad(x, (0, 0, 0, 0, 4, 4))
 
 
+class Buffered(Net):
+    """Buffers with one value a channel, one of them double, and a cast."""
+
+    def __init__(self) -> None:
+        super().__init__(12)
+        self.register_buffer("gain", torch.linspace(1, 2, 12).reshape(1, 12, 1, 1))
+        self.register_buffer("shift", torch.full((12, 1, 1), 0.5, dtype=torch.float64))
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return (x * self.gain + self.shift).float()
+
+
+class Folded(Net):
+    """Halves of the picture are pictures of their own for a while: those channels must stay."""
+
+    def __init__(self) -> None:
+        super().__init__(12)
+        self.filters = nn.Conv2d(3, 3, 3, padding=1, groups=3)
+        self.each = nn.Conv2d(12, 6, 1)
+        self.wide = nn.Conv2d(6, 12, 1)
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        count = len(x)
+        x = x.reshape(count, 12, 2, 4, 8).transpose(1, 2).reshape(2 * count, 12, 4, 8)
+        halves = F.relu(self.each(x)).reshape(count, 2, 6, 4, 8)
+        return F.relu(self.wide(halves.mean(1)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.filters(x))
+
+
 class Baked(Net):
     """A size in the code: what the convolution gives must stay."""
 
@@ -173,7 +204,8 @@ class Counting(Net):
 def build(name: str) -> nn.Module:
     kinds: dict[str, Callable[[], nn.Module]] = {
         **{kind.__name__: kind for kind in (Gated, Squeezed, Scaled, Twice, Fans, Pixels)},
-        **{kind.__name__: kind for kind in (Attended, Padded, PaddedByHand, Baked, Tied)},
+        **{kind.__name__: kind for kind in (Attended, Padded, PaddedByHand, Baked, Tied, Folded)},
+        "Buffered": Buffered,
         "Soft": lambda: Soft(12),
         "Counting": lambda: Counting(12),
     }

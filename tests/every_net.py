@@ -6,6 +6,7 @@ chain of convolutions and linear layers, as AlexNet and VGG are; its layers are 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -57,6 +58,7 @@ def smallest(name: str) -> ModelSpec:
     return replace(spec, builder="tests.every_net:narrow", kwargs={"net": name})
 
 
+@functools.cache
 def lively(name: str) -> Candidate:
     """That net, random weights and biases, and batch norms whose factors are of both signs."""
     spec = smallest(name)

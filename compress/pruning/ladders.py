@@ -47,7 +47,9 @@ def ladders(
     bundles: dict[str, list[CoupledSet]] = {}
     for one in sets:
         bundles.setdefault(one.bundle, []).append(one)
-    tables = _planned_rungs(bundles, lambda numbers: planned(candidate, numbers), floor)
+    tables = _planned_rungs(
+        bundles, lambda numbers: planned(candidate, numbers, whole=False), floor
+    )
     found: list[Ladder] = []
     for name, bundle in bundles.items():
         rungs = tables.get(name) or _free_rungs(bundle, round_to)

@@ -83,8 +83,10 @@ def structure(candidate: Candidate) -> Structure:
     return _STRUCTURES[candidate.network]
 
 
-def planned(candidate: Candidate, numbers: Mapping[str, int]) -> Plan:
+def planned(candidate: Candidate, numbers: Mapping[str, int], whole: bool = True) -> Plan:
     """The net with that many channels in each named set; all of them in others.
+
+    whole: False for `numbers` and `quotas` alone, in half the time: the graph is for one picture.
 
     Numbers that a set cannot have become the nearest that it can: multiples, equal fractions in a
     bundle, and what the net's own splits and shuffles take; a bundle that takes nothing near stays
@@ -96,7 +98,9 @@ def planned(candidate: Candidate, numbers: Mapping[str, int]) -> Plan:
     key = tuple(sorted(asked.items()))
     plans = _PLANS.setdefault(candidate.network, {})
     if key not in plans:
-        plan = _search(candidate, known, asked)
+        plan = _search(candidate, known, asked, whole)
+        if not whole:
+            return plan
         plans.clear()  # the last one only: a graph of a large net is large
         plans[key] = plans[tuple(sorted(plan.numbers.items()))] = plan
     return plans[key]
@@ -146,7 +150,7 @@ def _check(known: Structure, numbers: Mapping[str, int]) -> None:
             raise RangeError(f"{number} channels of set {name!r}: allowed are 1 to {sizes[name]}")
 
 
-def _search(candidate: Candidate, known: Structure, asked: Mapping[str, int]) -> Plan:
+def _search(candidate: Candidate, known: Structure, asked: Mapping[str, int], free: bool) -> Plan:
     """The first of each bundle's alternatives that all fit together."""
     bundles: dict[str, list[CoupledSet]] = {}
     for one in _coupled(known):
@@ -156,7 +160,7 @@ def _search(candidate: Candidate, known: Structure, asked: Mapping[str, int]) ->
     for attempt in range(2 * _TRIES + 2):
         numbers = {name: n for bundle in now.values() for name, n in bundle.items()}
         try:
-            return _plan(candidate, known, numbers)
+            return _plan(candidate, known, numbers, free)
         except _MisfitError as error:
             wrong = {s.bundle for s in _coupled(known) if s.name in error.sets} or set(now)
         for name in wrong:
@@ -212,12 +216,12 @@ def fitting(one: CoupledSet, number: float) -> int:
     return min(max(nearest, -(-least(one) // one.multiple) * one.multiple), one.channels)
 
 
-def _plan(candidate: Candidate, known: Structure, numbers: Mapping[str, int]) -> Plan:
+def _plan(candidate: Candidate, known: Structure, numbers: Mapping[str, int], free: bool) -> Plan:
     if all(numbers[one.name] == one.channels for one in _coupled(known)):
         return _as_it_is(candidate, known)
     try:
         model, widths = narrowed(candidate, known.followed, known.sets, numbers, "cpu")
-        graph = trace(model, candidate.network.input_shape)
+        graph = trace(model, candidate.network.input_shape, free)
     except (UnfitError, ExportError) as error:
         raise _MisfitError(set()) from error
     followed = follow(graph)

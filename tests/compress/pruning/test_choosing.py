@@ -155,7 +155,8 @@ def test_classes_keep_the_numbers_that_the_net_asks_for(monkeypatch: pytest.Monk
     def thirds(width: int) -> np.ndarray:
         return np.array([width - 2 * (width // 3), width // 3, width // 3])
 
-    def takes(_: Candidate, asked: dict[str, int]) -> SimpleNamespace:
+    def takes(_: Candidate, asked: dict[str, int], whole: bool) -> SimpleNamespace:
+        assert not whole
         even = {name: number // 2 * 2 for name, number in asked.items()}
         return SimpleNamespace(numbers=even, quotas={n: thirds(w) for n, w in even.items()})
 

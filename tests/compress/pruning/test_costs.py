@@ -7,28 +7,22 @@ import pytest
 
 from compress.measure import count
 from compress.pruning.costs import Costs
-from compress.pruning.planning import best_kept, coupled_sets, planned
-from compress.pruning.removal import remove
-from tests.every_net import lively
+from compress.pruning.planning import coupled_sets
+from tests.cuts import cut, whole
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v2", "resnet20"])
 def test_it_is_what_the_smaller_net_has(name: str) -> None:
-    candidate = lively(name)
+    candidate, (done, kept) = whole(name), cut(name)
     sets, _ = coupled_sets(candidate)
-    rng = np.random.default_rng(0)
-    asked = {one.name: int(rng.integers(one.channels // 2, one.channels)) for one in sets}
-    scores = {one.name: rng.random(one.channels) for one in sets}
-    kept = best_kept(planned(candidate, asked), sets, scores)
-    done = remove(candidate, kept)
     before = count(candidate.spec, candidate.network.module())
     after = count(done.spec, done.network.module())
-    for kind, whole, left in (
+    for kind, all_of_it, left in (
         ("macs", before.macs, after.macs),
         ("parameters", before.parameters, after.parameters),
     ):
         costs = Costs(candidate, sets, kind)  # type: ignore[arg-type]
-        assert costs.whole == whole
+        assert costs.whole == all_of_it
         for one in sets:  # one set after another: each finds the others as they are by then
             gone = {one.name: np.setdiff1d(np.arange(one.channels), kept[one.name])}
             saving, earlier = costs.saving(gone), costs.now

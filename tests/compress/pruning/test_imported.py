@@ -28,7 +28,7 @@ def imported(name: str) -> Candidate:
     return open_model(str(path))
 
 
-@pytest.mark.parametrize("name", ["residual", "branch", "Squeezed", "Fans", "Padded"])
+@pytest.mark.parametrize("name", ["residual", "branch", "Squeezed", "Padded"])
 def test_what_is_left_answers_as_the_whole_net_with_those_channels_unread(
     name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,6 @@ values, so here they have no other sign.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,12 +21,11 @@ from compress.pruning.coupled import CoupledSet
 from compress.pruning.criteria import Criterion, score
 from compress.pruning.gradients import WeightGradients
 from compress.pruning.planning import coupled_sets
-from tests.every_net import lively as fresh_lively
+from tests.every_net import lively
 from tests.pruning_peer import Slots, groups_of, peer, scores_of, slots_of
 
 # One of each family.
 NETS = ("lenet5", "vgg16", "squeezenet1_1", "mobilenet_v1", "mobilenet_v2")
-lively = functools.cache(fresh_lively)
 
 
 def theirs(candidate: Candidate, model: nn.Module) -> list[tuple[Any, Slots]]:

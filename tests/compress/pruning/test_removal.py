@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,40 +13,15 @@ from compress.candidate import Candidate
 from compress.checkpoint import load_candidate, save_candidate
 from compress.edit import edit_from_dict, edit_to_dict
 from compress.errors import RangeError
-from compress.pruning.coupled import CoupledSet, Numbers
+from compress.pruning.coupled import CoupledSet
 from compress.pruning.masked import masked
-from compress.pruning.planning import best_kept, coupled_sets, likely_counts, planned
+from compress.pruning.planning import coupled_sets, likely_counts, planned
 from compress.pruning.removal import remove
 from tests.cut_nets import own_net
-from tests.every_net import builders, lively
-from tests.nets import digits_channels_last_spec
+from tests.cuts import cut, pictures, random_kept, whole
+from tests.every_net import builders
 
-FREE = ("Gated", "Squeezed", "Scaled", "Twice", "Fans", "Pixels", "Attended", "Padded")
-
-
-@functools.cache
-def whole(name: str) -> Candidate:
-    if name == "channels_last":
-        return Candidate.untrained(digits_channels_last_spec(), 0)
-    return lively(name) if name in builders() else own_net(name)
-
-
-def random_kept(candidate: Candidate, fraction: float, seed: int = 0) -> dict[str, Numbers]:
-    sets, _ = coupled_sets(candidate)
-    plan = planned(candidate, {s.name: max(1, round(fraction * s.channels)) for s in sets})
-    rng = np.random.default_rng(seed)
-    return best_kept(plan, sets, {s.name: rng.random(s.channels) for s in sets})
-
-
-@functools.cache
-def cut(name: str) -> tuple[Candidate, Mapping[str, Numbers]]:
-    kept = random_kept(whole(name), 0.7)
-    return remove(whole(name), kept), kept
-
-
-def pictures(candidate: Candidate, count: int = 2) -> np.ndarray:
-    shape = candidate.spec.input_shape[1:]
-    return np.random.default_rng(1).standard_normal((count, *shape)).astype(np.float32)
+FREE = ("Gated", "Squeezed", "Scaled", "Twice", "Fans", "Pixels", "Attended", "Padded", "Buffered")
 
 
 def by_name(candidate: Candidate) -> dict[str, CoupledSet]:
@@ -71,7 +44,7 @@ def test_what_is_left_answers_as_the_whole_net_with_those_channels_unread(name: 
     assert sizes[1] < 0.75 * sizes[0]
 
 
-@pytest.mark.parametrize("name", ["lenet5", "resnet20", "shufflenet_v2"])
+@pytest.mark.parametrize("name", ["resnet20", "shufflenet_v2"])
 def test_the_edits_are_data_that_another_process_could_replay(name: str, tmp_path: Path) -> None:
     smaller, _ = cut(name)
     assert tuple(edit_from_dict(edit_to_dict(edit)) for edit in smaller.edits) == smaller.edits
@@ -100,7 +73,7 @@ assert not {name for name in sys.modules if name.startswith("compress.pruning")}
 
 
 def test_every_net_reloads_in_a_fresh_process_that_knows_nothing_of_pruning(tmp_path: Path) -> None:
-    names = [*builders(), *FREE]
+    names = [*builders(), "Padded"]
     for name in names:
         smaller, _ = cut(name)
         save_candidate(smaller, tmp_path / f"{name}.safetensors")
@@ -117,7 +90,7 @@ def test_every_net_reloads_in_a_fresh_process_that_knows_nothing_of_pruning(tmp_
     assert done.stdout.split() == sorted(names)
 
 
-@pytest.mark.parametrize("name", ["lenet5", "resnet20", "Gated"])
+@pytest.mark.parametrize("name", ["lenet5", "Padded", "Gated"])
 def test_a_net_that_was_cut_can_be_cut_again(name: str) -> None:
     once, _ = cut(name)
     kept = random_kept(once, 0.5, seed=2)
@@ -142,7 +115,7 @@ def test_nothing_removed_is_the_same_net(name: str) -> None:
     assert remove(candidate, {}).digest() == candidate.digest()
 
 
-@pytest.mark.parametrize("name", ["lenet5", "resnet20", "shufflenet_v2"])
+@pytest.mark.parametrize("name", ["lenet5", "Padded", "resnet20"])
 def test_channels_that_give_nothing_can_go_without_a_trace(name: str) -> None:
     """Weights, biases and norms of the removed channels are zero: the outputs stay."""
     kept = cut(name)[1]
@@ -172,12 +145,13 @@ SETS = {
     "Baked": {"stem": (12, ("stem",)), "wide": (12, ("wide",)), "head": (8, ("head",))},
     "Soft": {"head": (8, ("head",))},
     "Tied": {"head": (8, ("head",))},
+    "Folded": {"wide": (12, ("wide",)), "head": (8, ("head",))},
 }
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_which_channels_go_together(name: str) -> None:
-    found = {one.name: (one.channels, one.layers) for one in coupled_sets(own_net(name))[0]}
+    found = {one.name: (one.channels, one.layers) for one in coupled_sets(whole(name))[0]}
     assert found == SETS[name]
 
 
@@ -188,18 +162,26 @@ REASONS = {
     "Tied": ("one", "its weight is another layer's, too"),
     "Attended": ("mask", "it acts on every channel of another tensor"),
     "Gated": ("fc", "its outputs are the net's"),
+    "Folded": ("stem", "conv2d acts on all channels at once"),
 }
 
 
 @pytest.mark.parametrize("name", REASONS)
 def test_what_must_stay_has_a_reason(name: str) -> None:
     layer, reason = REASONS[name]
-    reasons = {skip.layer: skip.reason for skip in coupled_sets(own_net(name))[1]}
+    reasons = {skip.layer: skip.reason for skip in coupled_sets(whole(name))[1]}
     assert reason in reasons[layer]
     assert "\n" not in reasons[layer]
 
 
-@pytest.mark.parametrize("name", ["PaddedByHand", "Baked"])
+def test_every_layer_of_a_net_that_folds_into_the_batch_has_its_own_reason() -> None:
+    reasons = {skip.layer: skip.reason for skip in coupled_sets(whole("Folded"))[1]}
+    assert reasons["filters"] == "it reads the net's input"
+    assert "acts on all channels" in reasons["each"]
+    assert reasons.keys() == {"filters", "stem", "each", "fc"}
+
+
+@pytest.mark.parametrize("name", ["PaddedByHand", "Baked", "Folded"])
 def test_the_rest_of_such_a_net_is_cut_all_the_same(name: str) -> None:
     candidate, (smaller, kept) = own_net(name), cut(name)
     wanted = masked(whole(name), coupled_sets(whole(name))[0], kept).predict(pictures(candidate))
@@ -257,7 +239,7 @@ def test_numbers_that_a_shuffle_does_not_take_become_near_ones() -> None:
     candidate = whole("shufflenet_v2")
     bundles = [one for one in coupled_sets(candidate)[0] if one.bundle != one.name]
     uneven = {one.name: one.channels - 3 for one in bundles[:1]}
-    numbers = planned(candidate, uneven).numbers
+    numbers = planned(candidate, uneven, whole=False).numbers
     for one in bundles:
         mate = next(o for o in coupled_sets(candidate)[0] if o.name == one.bundle)
         assert numbers[one.name] * mate.channels == numbers[mate.name] * one.channels

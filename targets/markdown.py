@@ -138,7 +138,7 @@ def _planned(report: Report) -> list[str]:
         return []
     held = held_rows(report.planned, report.rows)
     drawn = table(HELD_COLUMNS, [(path, *map(_cell, cells)) for path, cells in held])
-    return [f"## {HELD}", escape(held_note(report.planned)), drawn]
+    return [f"## {HELD}", escape(held_note(report.planned, report)), drawn]
 
 
 def _causes(report: Report) -> list[str]:

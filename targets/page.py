@@ -42,7 +42,7 @@ def page(report: Report) -> str:
         _header(report, advice),
         files_table(report, ship),
         _charts(report, ship),
-        plan_section(report.planned, report.rows),
+        plan_section(report),
         _smaller(report, advice),
         operations_table(report.rows),
         causes_section(report.sizes_by_cause, report.rows, ship),

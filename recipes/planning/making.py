@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from recipes.planning.job import PlanningJob
 
 RANDOM = (
-    "The recipe trains from random weights, and so did this plan begin: sizes and times are right, "
-    "accuracy is unknown. What is coded by how values are spread (.dc, packed files, downloads) "
-    "may differ by some per cent."
+    "The recipe trains from random weights, and so did this plan begin: sizes and times are those "
+    "of any weights, accuracy is unknown. What is coded by how values are spread (.dc, packed "
+    "files, downloads) may differ by some per cent."
 )
 BY_RATE = (
     "ShareByRate chooses levels by what errors cost the trained net, which is not there yet: sizes "

@@ -9,7 +9,7 @@ from targets.planning.judging import compared
 from targets.planning.plan import Figures, Judged, Plan, PlannedFile
 from targets.planning.verdicts import QUESTIONS
 from targets.planning.words import SHORT, mark
-from targets.report import Row
+from targets.report import Report, Row
 from targets.units import bytes_text, count_text, time_text
 from targets.words import MISSING
 
@@ -20,8 +20,8 @@ COLUMNS = (
 )
 
 
-def held_note(plan: Plan) -> str:
-    """What the figures are."""
+def held_note(plan: Plan, report: Report) -> str:
+    """What the figures are, and which stages of `report` were not planned as they ran."""
     times = (
         "Times and memory were those of the untrained files on the machine as it was then."
         if any(file.figures and file.figures.latency_ms for file in plan.files)
@@ -34,14 +34,27 @@ def held_note(plan: Plan) -> str:
             f"memory than the fp32 file): as the rules said; ✓ where this run's figures confirm "
             f"it, ✗ where they contradict it.",
             *plan.notes,
+            *_other_settings(plan, report),
         )
+    )
+
+
+def _other_settings(plan: Plan, report: Report) -> tuple[str, ...]:
+    """A recipe may have changed since it was planned; a smoke run's training is shorter anyway."""
+    planned = {stage.settings for stage in plan.stages}
+    others = dict.fromkeys(s.stage for s in report.steps if s.settings not in planned)
+    if report.smoke or not others:
+        return ()
+    return (
+        f"The recipe has changed since: {', '.join(others)} ran with settings that were not "
+        f"planned; edgepress plan --overwrite plans it again.",
     )
 
 
 def held_rows(plan: Plan, rows: Sequence[Row]) -> list[tuple[str, tuple[Cell, ...]]]:
     """(file, cells of the other COLUMNS) for each file of the plan, and each that was not planned.
 
-    A cell has the measured value, beside it the predicted one.
+    A cell has the measured value, beside it the predicted one where they differ.
     """
     found = [(file.path, _cells(file, rows)) for file in plan.files]
     known = {file.path for file in plan.files}
@@ -95,7 +108,10 @@ def _cell(said: float | None, seen: float | None, text: Callable[[float], str]) 
     if said == seen:
         return Cell(text(seen), "as said")
     change = f"{100 * (seen / said - 1):+.1f} %".replace("-", "−") if said else ""
-    return Cell(text(seen), f"said {text(said)}", change)
+    if change[1:] == "0.0 %":
+        change = ""
+    same = text(seen) == text(said) and not change
+    return Cell(text(seen), "as said" if same else f"said {text(said)}", change)
 
 
 def _pays(verdicts: Sequence[Judged], before: Figures | None, after: Figures) -> Cell:

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 from targets.file_words import Cell
 from targets.planning.held import COLUMNS, TITLE, held_note, held_rows
-from targets.planning.plan import Plan
-from targets.report import Row
+from targets.report import Report
 from targets.svg import escape
 
 
-def plan_section(plan: Plan | None, rows: Sequence[Row]) -> str:
+def plan_section(report: Report) -> str:
     """'' where nothing was planned."""
+    plan = report.planned
     if plan is None:
         return ""
     head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
-    body = "".join(_row(path, cells) for path, cells in held_rows(plan, rows))
+    body = "".join(_row(path, cells) for path, cells in held_rows(plan, report.rows))
     return (
-        f"<h2>{TITLE}</h2><p>{escape(held_note(plan))}</p>"
+        f"<h2>{TITLE}</h2><p>{escape(held_note(plan, report))}</p>"
         f'<table class="cards files"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     )
 

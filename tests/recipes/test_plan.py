@@ -319,7 +319,9 @@ def test_what_is_planned_comes_true(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert file.figures.file_bytes == pytest.approx(row.file_bytes, rel=0.03)
         assert file.figures.download_bytes == pytest.approx(row.download_bytes, rel=0.05)
         assert (file.params, file.nonzeros, file.macs) == (row.params, row.nonzeros, row.macs)
-    assert "Predicted before training" in (out / "report.md").read_text()
+    written = (out / "report.md").read_text()
+    assert "Predicted before training" in written
+    assert "has changed since" not in written
     # The plan is no run's output: what replaces the run keeps it, and a plan leaves a run alone.
     opened = open_folder(out, Identity("digits_recipe", 0, False, 1), resume=None, overwrite=True)
     opened.lock.close()

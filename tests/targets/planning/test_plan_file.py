@@ -11,7 +11,7 @@ import pytest
 
 from compress.errors import ReportError
 from targets.planning.claims import Verdict
-from targets.planning.held import held_rows
+from targets.planning.held import held_note, held_rows
 from targets.planning.judging import compared, judged
 from targets.planning.plan import (
     Figures,
@@ -180,3 +180,23 @@ def test_a_report_without_a_plan_says_nothing_of_one(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     path.write_text(json.dumps(raw))
     assert read_report(path) == report
+
+
+def test_one_process_is_no_proof() -> None:
+    once = replace(BEFORE, times_ms=((2.0, 2.0),))
+    fast = replace(AFTER, times_ms=((1.0, 1.0),))
+    assert compared("latency", once, fast) == (0.5, "unclear")
+
+
+def test_settings_that_were_not_planned_are_named() -> None:
+    report = planned_report()
+    assert report.planned is not None
+    stages = tuple(
+        PlannedStage(i, s.stage, settings=s.settings) for i, s in enumerate(report.steps)
+    )
+    planned = replace(report.planned, stages=stages)
+    assert "changed" not in held_note(planned, report)
+    step = replace(report.steps[0], stage="PruneMagnitude", settings="PruneMagnitude(0.1)")
+    other = replace(report, steps=(step, *report.steps[1:]), smoke=False)
+    assert "has changed since: PruneMagnitude ran with settings" in held_note(planned, other)
+    assert "changed" not in held_note(planned, replace(other, smoke=True))

@@ -22,7 +22,7 @@ from compress.pruning.choosing import Rules
 from compress.pruning.coupled import CoupledSet, Numbers
 from compress.pruning.criteria import CRITERIA, IN_NATS, Criterion, comparable
 from compress.pruning.evidence import losses_of
-from compress.pruning.losses import DivergenceLosses, Losses
+from compress.pruning.losses import DivergenceLosses, FixedLosses, Losses
 from compress.pruning.planning import best_kept, coupled_sets, least, planned
 from compress.pruning.removal import remove
 from compress.pruning.repair import input_masks, repaired
@@ -108,9 +108,7 @@ class PruneChannels:
         if budget is None:
             kept = self._share(candidate, chosen, losses)
         else:
-            rules = Rules(self.scope, self.criterion in IN_NATS)
-            chooser = Chooser(rules, self.round_to, self.floor, "PruneChannels")
-            kept = chooser.kept(candidate, chosen, losses, budget)
+            kept = self._chooser().kept(candidate, chosen, losses, budget)
         kept = {
             s.name: kept[s.name]
             for s in chosen
@@ -119,6 +117,18 @@ class PruneChannels:
         done = remove(self._repaired(candidate, chosen, kept, losses, task), kept)
         touched = {layer for one in chosen if one.name in kept for layer in one.layers}
         return StageResult(done, *self.report(candidate, touched))
+
+    def check_reach(self, candidate: Candidate) -> None:
+        """RangeError where the MACs or parameters asked for cannot be reached, which `__call__`
+        says only after minutes of looking at pictures, and training may come before it."""
+        budget, chosen = self._budget(), self._chosen(candidate)
+        if budget is not None and budget.measure is None:
+            free = FixedLosses({one.name: np.zeros(one.channels) for one in chosen})
+            self._chooser().kept(candidate, chosen, free, budget)
+
+    def _chooser(self) -> Chooser:
+        rules = Rules(self.scope, self.criterion in IN_NATS)
+        return Chooser(rules, self.round_to, self.floor, "PruneChannels")
 
     def _budget(self) -> Budget | None:
         return budget_of("PruneChannels", self.macs, self.parameters, self.latency)

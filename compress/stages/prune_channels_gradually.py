@@ -26,9 +26,10 @@ class PruneChannelsGradually:
     """Prune as `prune` says in `rounds` steps, each followed by `train`.
 
     rounds: 1 and more; what is left falls by the same factor in each, and after the last is what
-    `prune` says. train: its epochs follow each round; None: none, and without repair batch norms
-    are estimated anew from task.calibration. A killed run goes on after the last round that was
-    done, and inside its training where the loop keeps checkpoints.
+    `prune` says; its `floor`, and its latency, are of what each round finds. train: its epochs
+    follow each round; None: none, and without repair batch norms are estimated anew from
+    task.calibration. A killed run goes on after the last round that was done, and inside its
+    training where the loop keeps checkpoints.
     """
 
     prune: PruneChannels
@@ -55,6 +56,7 @@ class PruneChannelsGradually:
         refuse_encoded(self, candidate)
         if self.train is not None:
             task.need_finetune("PruneChannelsGradually")
+        self.prune.check_reach(candidate)
         now, first = self._resumed(candidate, task.scratch)
         for number in range(first, self.rounds + 1):
             step = self._step(candidate, now, number)

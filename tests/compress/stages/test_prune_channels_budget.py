@@ -164,6 +164,16 @@ def test_rounds_come_to_the_same_budget() -> None:
     assert set(result.touched) | {skip.layer for skip in result.skipped} == names
 
 
+def test_a_budget_out_of_reach_is_told_before_anything_is_trained() -> None:
+    candidate, task = trained(digits_residual_spec)
+    stage = PruneChannelsGradually(PruneChannels(macs=0.001), FineTune(1, 0.01), 2)
+    with pytest.raises(RangeError, match=r"PruneChannels\(macs=0.001\).*nothing below"):
+        stage(candidate, dataclasses.replace(task, finetune=lambda *_: pytest.fail("trained")))
+    prune = PruneChannels(macs=0.9, floor=0.99)
+    with pytest.raises(RangeError, match="no channel can go; let more layers in"):
+        prune(candidate, task)
+
+
 def test_a_killed_run_goes_on_after_its_last_round(tmp_path: Path) -> None:
     candidate, task = trained(digits_residual_spec)
     whole = rounds().candidate

@@ -347,9 +347,9 @@ def test_its_example_has_no_setting_more_than_needed(name: str) -> None:
 
 
 WRONG = [
-    pytest.param(name, wrong, id=f"{name}-{wrong}")
+    pytest.param(name, wrong, id=f"{name}-{'-'.join(wrong)}-{number}")
     for name, cases in REFUSED.items()
-    for wrong in cases
+    for number, wrong in enumerate(cases)
 ]
 
 

@@ -35,7 +35,9 @@ def encoded() -> Candidate:
     return candidate.with_values({}, encodings)
 
 
-@pytest.mark.parametrize("candidate", [fresh(digits_residual_spec), encoded()], ids=str)
+@pytest.mark.parametrize(
+    "candidate", [fresh(digits_residual_spec), encoded()], ids=["dense", "encoded"]
+)
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_frozen_layers_keep_every_byte(candidate: Candidate, decay: float) -> None:
     """Running statistics and encodings too; all else learns."""

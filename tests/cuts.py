@@ -9,8 +9,9 @@ import numpy as np
 
 from compress.candidate import Candidate
 from compress.pruning.coupled import Numbers
-from compress.pruning.planning import best_kept, coupled_sets, planned
+from compress.pruning.planning import best_kept, planned
 from compress.pruning.removal import remove
+from compress.pruning.structure import coupled_sets
 from tests.cut_nets import own_net
 from tests.every_net import builders, lively
 from tests.nets import digits_channels_last_spec

@@ -10,7 +10,8 @@ import numpy as np
 
 from compress.candidate import Candidate
 from compress.pruning.coupled import CoupledSet, Numbers
-from compress.pruning.planning import Plan, fitting, least, planned
+from compress.pruning.planning import Plan, planned
+from compress.pruning.structure import fitting, least
 
 # No more steps than these from all channels to none: for wide layers a step is several channels.
 STEPS = 128

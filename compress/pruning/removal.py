@@ -19,7 +19,8 @@ from compress.pruning.coupled import CoupledSet, Numbers, Slot
 from compress.pruning.following import Followed
 from compress.pruning.grouping import LAYERS, Fate, Touched
 from compress.pruning.masked import check_same, masked
-from compress.pruning.planning import Plan, Structure, planned, structure
+from compress.pruning.planning import Plan, planned
+from compress.pruning.structure import Structure, structure
 from compress.stages.layers import rebuilt
 
 State = dict[str, NDArray[Any]]

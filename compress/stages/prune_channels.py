@@ -23,9 +23,10 @@ from compress.pruning.coupled import CoupledSet, Numbers
 from compress.pruning.criteria import CRITERIA, IN_NATS, Criterion, comparable
 from compress.pruning.evidence import losses_of
 from compress.pruning.losses import DivergenceLosses, FixedLosses, Losses
-from compress.pruning.planning import best_kept, coupled_sets, least, planned
+from compress.pruning.planning import best_kept, planned
 from compress.pruning.removal import remove
 from compress.pruning.repair import input_masks, repaired
+from compress.pruning.structure import coupled_sets, least
 from compress.reconstruction import Sampling
 from compress.select import select
 from compress.stage import StageResult, refuse_encoded

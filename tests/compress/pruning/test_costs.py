@@ -7,7 +7,7 @@ import pytest
 
 from compress.measure import count
 from compress.pruning.costs import Costs
-from compress.pruning.planning import coupled_sets
+from compress.pruning.structure import coupled_sets
 from tests.cuts import cut, whole
 
 

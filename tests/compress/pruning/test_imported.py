@@ -12,8 +12,9 @@ import pytest
 from compress.candidate import Candidate
 from compress.importing.opening import open_model
 from compress.pruning.masked import masked
-from compress.pruning.planning import best_kept, coupled_sets, planned
+from compress.pruning.planning import best_kept, planned
 from compress.pruning.removal import remove
+from compress.pruning.structure import coupled_sets
 from targets.formats.onnx import OnnxExporter
 from tests.cut_nets import own_net
 from tests.nets import digits_branch_spec, digits_residual_spec

@@ -20,7 +20,7 @@ from compress.candidate import Candidate
 from compress.pruning.coupled import CoupledSet
 from compress.pruning.criteria import Criterion, score
 from compress.pruning.gradients import WeightGradients
-from compress.pruning.planning import coupled_sets
+from compress.pruning.structure import coupled_sets
 from tests.every_net import lively
 from tests.pruning_peer import Slots, groups_of, peer, scores_of, slots_of
 

@@ -15,8 +15,9 @@ from compress.edit import edit_from_dict, edit_to_dict
 from compress.errors import RangeError
 from compress.pruning.coupled import CoupledSet
 from compress.pruning.masked import masked
-from compress.pruning.planning import coupled_sets, likely_counts, planned
+from compress.pruning.planning import likely_counts, planned
 from compress.pruning.removal import remove
+from compress.pruning.structure import coupled_sets
 from tests.cut_nets import own_net
 from tests.cuts import cut, pictures, random_kept, whole
 from tests.every_net import builders

@@ -9,9 +9,9 @@ from compress.candidate import Candidate
 from compress.network import LayerInfo
 from compress.pruning.evidence import losses_of
 from compress.pruning.losses import DivergenceLosses, FixedLosses
-from compress.pruning.planning import coupled_sets
 from compress.pruning.removal import remove
 from compress.pruning.repair import input_masks, refitted, repaired
+from compress.pruning.structure import coupled_sets
 from compress.reconstruction import Sample, Sampling, reconstruct
 from tests.digits import calibration, trained
 from tests.nets import digits_residual_spec

@@ -6,6 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 OUT ?= build/demo
 PYTEST_ARGS ?=
+WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # The stamps carry a checksum of what they stand for: contents, not times, say whether the
@@ -22,7 +23,7 @@ READY := $(VENV)/edgepress-$(LOCK_KEY)-$(PROJECT_KEY).stamp
 help:
 	@echo 'make demo    train, compress, export and measure LeNet-5 on MNIST, into $(OUT)'
 	@echo 'make results put the tables of recipes/results into the READMEs'
-	@echo 'make test    run the tests (PYTEST_ARGS="-k name" chooses among them)'
+	@echo 'make test    run the tests (PYTEST_ARGS="-k name" chooses among them, WORKERS=1 in one process)'
 	@echo 'make lint    check format, style and types'
 	@echo 'make format  put the format right'
 	@echo 'make bench   time the files in $(OUT) again (making them first where there are none)'
@@ -64,9 +65,11 @@ results: $(READY)
 	$(VENV)/bin/edgepress table --int8 $(wildcard $(INTEGERS)) --into README.md
 
 # torch's threads sleep instead of spinning: else other work on the cores slows them tenfold.
+# A file at a time to each worker, for the nets that its tests share; one thread each.
 test: export OMP_WAIT_POLICY ?= PASSIVE
+test: export OMP_NUM_THREADS ?= 1
 test: $(READY)
-	$(PY) -m pytest -q --durations=15 $(PYTEST_ARGS)
+	$(PY) -m pytest -q --numprocesses $(WORKERS) --dist loadfile --durations=15 $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(PY) -m ruff format --check .

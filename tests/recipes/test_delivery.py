@@ -200,8 +200,8 @@ def test_shipped_recipes_ask_for_their_formats_first() -> None:
         assert _formats_in(main) == asked, name
         assert asked, name
     shared = ast.parse((ROOT / "recipes" / "toolbox" / "smallest.py").read_text())
-    (chain,) = (n for n in shared.body if isinstance(n, ast.FunctionDef))
-    assert _formats_in(chain) == set(smallest.FORMATS)
+    chains = {n.name: n for n in shared.body if isinstance(n, ast.FunctionDef)}
+    assert _formats_in(chains["deliver_smallest"]) == set(smallest.FORMATS)
 
 
 def _formats_in(function: ast.FunctionDef) -> set[str]:

@@ -12,15 +12,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.candidate import Candidate
-from targets.formats.onnx import build_model
 from targets.formats.onnx_defaults import drop_defaults, shorten
+from targets.formats.onnx_graph import float_model
 from tests.every_net import lively
 from tests.nets import digits_branch_spec, digits_plain_spec
-from tests.onnx_files import folded, outputs, quantized
+from tests.onnx_files import folded, outputs
 
 NETS: dict[str, Callable[[], Candidate]] = {
     "branches": lambda: folded(digits_branch_spec),
-    "integers": lambda: quantized(digits_branch_spec),
     "plain": lambda: folded(digits_plain_spec),
     "mobilenet_v3_small": lambda: lively("mobilenet_v3_small"),
 }
@@ -33,7 +32,7 @@ def attributes(model: onnx.ModelProto) -> int:
 @pytest.mark.parametrize("name", NETS)
 def test_the_net_computes_the_same_bits(name: str, tmp_path: Path) -> None:
     candidate = NETS[name]()
-    before = build_model(candidate, 18)
+    before = float_model(candidate, 18)
     after = copy.deepcopy(before)
     drop_defaults(after)
     dropped = attributes(before) - attributes(after)

@@ -56,7 +56,7 @@ def test_html(report: Report) -> None:
     text = " ".join(" ".join(page.words).split())
     assert f"{TITLE} Each cause in turn" in text
     assert "−1,480,000" in text  # 370,000 zeros of 4 bytes
-    assert page.tags.count("svg") == 4 + 2
+    assert page.tags.count("svg") == 5 + 2
     assert text.index("Size by stage") < text.index(TITLE) < text.index("Layers")
 
 

@@ -21,7 +21,7 @@ from targets.account import FileAccount
 from targets.device import Provenance
 from targets.int8_scan import Int8Scan
 from targets.planning.plan import Plan
-from targets.schema import decode, read_json
+from targets.schema import read_data
 from targets.sizing.account import SizeAccount
 from targets.tradeoff import Tradeoff
 
@@ -312,14 +312,7 @@ def write_report(report: Report, path: Path) -> None:
 
 def read_report(path: Path) -> Report:
     """Read a report.json of schema 1. ReportError, one line, names the first wrong place."""
-    raw = read_json(path)
-    schema = raw.get("schema") if isinstance(raw, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    if type(schema) is not int or schema != SCHEMA:
-        raise ReportError(f"{path}: schema is {schema!r}; this edgepress reads schema {SCHEMA}")
-    try:
-        return decode(Report, raw, "")
-    except ReportError as error:
-        raise ReportError(f"{path}: {str(error).removeprefix(': ')}") from error
+    return read_data(path, Report, SCHEMA, "schema")
 
 
 def _check_ranges(row: Row) -> None:

@@ -34,6 +34,21 @@ def read_json(path: Path) -> object:
         raise ReportError(f"{path} is not JSON: {error}") from error
 
 
+def read_data(path: Path, kind: type[_T], schema: int, reads: str) -> _T:
+    """The dataclass that a JSON file of this schema number holds; `reads`: which, for the error.
+
+    ReportError, one line, names the file and the first wrong place in it.
+    """
+    raw = read_json(path)
+    found = raw.get("schema") if isinstance(raw, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if type(found) is not int or found != schema:
+        raise ReportError(f"{path}: schema is {found!r}; this edgepress reads {reads} {schema}")
+    try:
+        return decode(kind, raw, "")
+    except ReportError as error:
+        raise ReportError(f"{path}: {str(error).removeprefix(': ')}") from error
+
+
 def decode(kind: type[_T], raw: object, where: str) -> _T:
     """`raw` as an instance of the dataclass `kind`. ReportError names the place by `where`."""
     if not isinstance(raw, dict):

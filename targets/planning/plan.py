@@ -15,7 +15,7 @@ from typing import Any, Literal
 from compress.atomic import write_text
 from compress.errors import ReportError
 from targets.planning.claims import Answer
-from targets.schema import decode, read_json
+from targets.schema import read_data
 
 SCHEMA = 1
 
@@ -137,11 +137,4 @@ def write_plan(plan: Plan, path: Path) -> None:
 
 def read_plan(path: Path) -> Plan:
     """Read a plan.json of schema 1. ReportError, one line, names the first wrong place."""
-    raw = read_json(path)
-    schema = raw.get("schema") if isinstance(raw, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    if type(schema) is not int or schema != SCHEMA:
-        raise ReportError(f"{path}: schema is {schema!r}; this edgepress reads plans of {SCHEMA}")
-    try:
-        return decode(Plan, raw, "")
-    except ReportError as error:
-        raise ReportError(f"{path}: {str(error).removeprefix(': ')}") from error
+    return read_data(path, Plan, SCHEMA, "plans of")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -397,11 +398,16 @@ def test_a_layer_that_never_runs_is_named_and_left_alone(observer: Any) -> None:
 
 @pytest.mark.parametrize("observer", ["minmax", "percentile", "mse"])
 def test_memory_does_not_grow_with_the_batches(folded: Trained, observer: Any) -> None:
-    """numpy tells tracemalloc of its arrays; torch's tensors live no longer than a block."""
-    batch = pictures(folded.task)[:16]
+    """numpy tells tracemalloc of its arrays; torch's tensors live no longer than a block.
+
+    A batch is large beside what Python itself allocates: some 20 KB more or less, by what ran
+    in the process before.
+    """
+    batch = np.tile(pictures(folded.task)[:16], (8, 1, 1, 1))
 
     def peak_bytes(batches: int) -> int:
         task = replace(folded.task, calibration=lambda: (batch.copy() for _ in range(batches)))
+        gc.collect()
         tracemalloc.start()
         try:
             QuantizeInt8(observer)(folded.candidate, task)
@@ -410,7 +416,7 @@ def test_memory_does_not_grow_with_the_batches(folded: Trained, observer: Any) -
             tracemalloc.stop()
 
     few = peak_bytes(2)
-    assert peak_bytes(40) < few + 4 * batch.nbytes
+    assert peak_bytes(40) < few + 2 * batch.nbytes
 
 
 @pytest.mark.parametrize(

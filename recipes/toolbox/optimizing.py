@@ -14,6 +14,8 @@ from recipes.toolbox.rates import Rate, rate_factor
 
 Kind = Literal["adam", "sgd", "adam-sgd"]
 KINDS: tuple[Kind, ...] = ("adam", "sgd", "adam-sgd")
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 _MOMENTUM = 0.9
 # Of the running mean of SGD's rate: Keskar and Socher take Adam's own second decay.
 _DECAY = 0.999

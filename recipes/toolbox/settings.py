@@ -10,7 +10,7 @@ import numpy as np
 
 from compress.errors import DataError, RangeError
 from recipes.toolbox.distributed import DEVICES
-from recipes.toolbox.optimizing import KINDS
+from recipes.toolbox.optimizing import KINDS, PRECISIONS
 from recipes.toolbox.rates import RATES
 from recipes.toolbox.sampling import SAMPLINGS
 
@@ -27,6 +27,7 @@ def check(trainer: Trainer) -> None:
         ("rate", RATES),
         ("sampling", SAMPLINGS),
         ("device", DEVICES),
+        ("precision", PRECISIONS),
     ):
         _need(trainer, name, _one_of(getattr(trainer, name), known), ", ".join(known))
     for name in ("batch_size", "readers"):

@@ -14,13 +14,13 @@ Teacher = Candidate | Predict
 
 
 class Teaching:
-    """Gives the teacher's outputs; a candidate in float computes on the training's own device."""
+    """Gives the teacher's outputs; a float candidate computes where and as the net does."""
 
     def __init__(self, teacher: Teacher, device: torch.device) -> None:
         self._device = device
         self._predict = teacher.predict if isinstance(teacher, Candidate) else teacher
         self._module = None
-        if isinstance(teacher, Candidate) and not teacher.activations and device.type != "cpu":
+        if isinstance(teacher, Candidate) and not teacher.activations:
             self._module = teacher.network.module().to(device)
 
     def __call__(self, pictures: Batch) -> torch.Tensor:
@@ -29,7 +29,7 @@ class Teaching:
             outputs = torch.from_numpy(np.array(self._predict(pictures), np.float32))
             return outputs.flatten(1).to(self._device)
         with torch.no_grad():
-            return self._module(torch.from_numpy(pictures).to(self._device)).flatten(1)
+            return self._module(torch.from_numpy(pictures).to(self._device)).flatten(1).float()
 
 
 def teacher_digest(teacher: Teacher, pictures: Batch) -> str:

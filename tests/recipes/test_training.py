@@ -195,6 +195,28 @@ def test_it_learns_and_the_rate_falls_to_nothing() -> None:
     assert float((found.numpy() == test.labels).mean()) > 0.9
 
 
+def test_bfloat16_computes_coarsely_and_keeps_float32_weights() -> None:
+    seen: list[torch.dtype] = []
+    nets: dict[str, nn.Module] = {}
+    for precision in ("float32", "bfloat16"):
+        model = dropping()
+        model[0].register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+        trainer(precision=precision)(model, Tuning(EPOCHS, 1e-2, 0, None))
+        nets[precision] = model
+    assert set(seen[: len(seen) // 2]) == {torch.float32}
+    assert set(seen[len(seen) // 2 :]) == {torch.bfloat16}
+    fine, coarse = (dict(nets[name].named_parameters()) for name in ("float32", "bfloat16"))
+    assert {p.dtype for p in coarse.values()} == {torch.float32}
+    assert all(not torch.equal(fine[name], coarse[name]) for name in fine)
+    test = digit_splits().test
+    pictures = torch.from_numpy(PREPROCESS.normalise(test.images))
+    right = [
+        (net.eval()(pictures).argmax(1).numpy() == test.labels).mean() for net in nets.values()
+    ]
+    assert min(right) > 0.8
+    assert abs(right[0] - right[1]) < 0.05
+
+
 def test_no_batch_of_one_picture() -> None:
     train = digit_splits().train
     few = Trainer(train.images[:129], train.labels[:129], PREPROCESS)
@@ -208,6 +230,7 @@ ALLOWED: dict[str, tuple[Any, str]] = {
     "rate": ("step", "cosine, linear, one-cycle"),
     "sampling": ("both", "all, over, under"),
     "device": ("tpu", "cpu, cuda, mps, auto"),
+    "precision": ("float16", "float32, bfloat16"),
     "batch_size": (0, "whole numbers from 1"),
     "readers": (1.5, "whole numbers from 1"),
     "shift": (-1, "whole numbers from 0"),

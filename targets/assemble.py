@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import EdgepressError, ReportError
-from targets import runner
 from targets.int8_scan import int8_scan
+from targets.onboard.host import describe
 from targets.report import (
     Layer,
     LayerCurve,
@@ -126,7 +126,7 @@ def environment(measurements: Sequence[Measurement]) -> dict[str, str | int | fl
 
     Where files were measured, the machine is the one that measured them.
     """
-    machine = dict(measurements[-1].environment) if measurements else runner.describe()
+    machine = dict(measurements[-1].environment) if measurements else describe()
     if measurements:
         loads = [m.environment.get("load_average") for m in measurements]
         machine["load_average"] = max((x for x in loads if isinstance(x, float)), default=None)

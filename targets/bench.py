@@ -11,13 +11,14 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from compress.errors import DeviceError, MissingExtraError
-from targets import runner
 from targets.artifact import Artifact, file_sha256
 from targets.device import Completed
 from targets.measurement import Measurement, Plan, Target
+from targets.onboard.main import END
+from targets.runner_file import runner_file
 from targets.runtimes.onnx_age import too_new
 
 RUNNABLE = (".onnx", ".tflite")
@@ -30,6 +31,7 @@ Progress = Callable[[int, int, str], None]
 """Called before each process with (done, total, file name), and once at the end."""
 
 _Job = tuple[Path, Target]
+_N = TypeVar("_N", int, float)
 
 
 def benchmark(
@@ -88,14 +90,15 @@ def _command(path: Path, target: Target, plan: Plan) -> list[str]:
     device = target.device
     request = {
         "path": device.push(path),
+        "engine": target.engine,
         "threads": target.threads,
+        "cpus": target.cpus,
         "runs": plan.runs,
         "warmup_s": plan.warmup_s,
         "max_s": plan.max_s,
         "seed": plan.seed,
     }
-    assert runner.__file__ is not None
-    return [device.python, device.push(Path(runner.__file__)), json.dumps(request)]
+    return [device.python, device.push(runner_file()), json.dumps(request)]
 
 
 def _answer(path: Path, target: Target, completed: Completed) -> dict[str, Any]:
@@ -105,7 +108,7 @@ def _answer(path: Path, target: Target, completed: Completed) -> dict[str, Any]:
         answer: object = json.loads(lines[-1])
     except (IndexError, ValueError):
         answer = None
-    if not isinstance(answer, dict):
+    if not isinstance(answer, dict) or cast("dict[str, Any]", answer).get("end") != END:
         last = (completed.stderr.strip().splitlines() or ["nothing"])[-1][:300]
         raise DeviceError(
             f"measuring {path.name} on {target.device.name} ended with status "
@@ -138,6 +141,7 @@ def _summarize(
         provider=first["provider"],
         device=target.device.name,
         threads=target.threads,
+        engine=target.engine,
         load_ms=statistics.median(a["load_ns"] for a in answers) / 1e6,
         first_ms=statistics.median(a["first_ns"] for a in answers) / 1e6,
         times_ms=tuple(tuple(ns / 1e6 for ns in a["times_ns"]) for a in answers),
@@ -146,17 +150,35 @@ def _summarize(
         peak_rss_bytes=_extreme(max, [a["peak_rss_bytes"] for a in answers]),
         rss_base_bytes=_extreme(min, [a["rss_base_bytes"] for a in answers]),
         provenance=target.device.provenance,
-        environment={**first["environment"], "load_average": _load(answers)},
+        environment=_environment(answers),
         rss_load_bytes=_extreme(statistics.median_low, [a["rss_load_bytes"] for a in answers]),
         peak_rss_load_bytes=_extreme(max, [a["peak_rss_load_bytes"] for a in answers]),
+        untimed=first["untimed"],
+        throttled=_any([a["throttled"] for a in answers]),
     )
 
 
-def _extreme(pick: Callable[[list[int]], int], values: list[int | None]) -> int | None:
+def _extreme(pick: Callable[[list[_N]], _N], values: list[_N | None]) -> _N | None:
     known = [v for v in values if v is not None]
     return pick(known) if known else None
 
 
-def _load(answers: Sequence[Mapping[str, Any]]) -> float:
-    """The highest load average seen: above the core count, the machine was busy."""
-    return max(float(a["environment"]["load_average"]) for a in answers)
+def _any(values: Sequence[bool | None]) -> bool | None:
+    """True where one is; None where none is and some are not known."""
+    return True if any(values) else None if None in values else False
+
+
+def _environment(answers: Sequence[Mapping[str, Any]]) -> dict[str, str | int | float | None]:
+    """The device as it first said, and the worst of what changes.
+
+    The highest load average (above the number of cores the machine was busy), the lowest clock
+    and the highest temperature at the end of a process's timed calls.
+    """
+    ends = [a["clocks"][-1] for a in answers]
+    return {
+        **answers[0]["environment"],
+        "load_average": max(float(a["environment"]["load_average"]) for a in answers),
+        "clock_mhz": _extreme(min, [end["clock_mhz"] for end in ends]),
+        "temperature_c": _extreme(max, [end["temperature_c"] for end in ends]),
+        "spinning": "no",
+    }

@@ -17,10 +17,21 @@ NOISY_SPREAD = 0.1
 
 @dataclass(frozen=True)
 class Target:
-    """Where and how files are measured. The runtime follows from the file: .onnx or .tflite."""
+    """Where and how files are measured. The runtime follows from the file: .onnx or .tflite.
+
+    engine: of targets.onboard.engine; "cpu" is the runtime with its own kernels. cpus: the numbers
+    of those that the process is kept on; none: the system chooses.
+    """
 
     device: Device
     threads: int = 1
+    engine: str = "cpu"
+    cpus: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As a user writes it: `local`, `local+webgpu`."""
+        return self.device.name + ("" if self.engine == "cpu" else f"+{self.engine}")
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,8 @@ class Measurement:
     what the runtime puts off); peak_rss_bytes is the largest, of the whole process, of which
     rss_base_bytes (the smallest) were there before the file was loaded. rss_load_bytes: resident
     once the file is loaded, a median; peak_rss_load_bytes: the largest until then. `settled` is
-    False where a warm-up ran into its limit.
+    False where a warm-up ran into its limit; `throttled` True where the clock fell while the times
+    were taken, None where the device does not show it. `untimed`: why the times are no latency.
     """
 
     file: str
@@ -68,6 +80,9 @@ class Measurement:
     environment: Mapping[str, str | int | float | None]
     rss_load_bytes: int | None = None
     peak_rss_load_bytes: int | None = None
+    engine: str = "cpu"
+    untimed: str | None = None
+    throttled: bool | None = None
 
     @cached_property
     def _sorted(self) -> NDArray[np.float64]:
@@ -100,8 +115,8 @@ class Measurement:
 
     @property
     def noisy(self) -> bool:
-        """True where the spread exceeds 0.1: the machine was busy, or throttled."""
-        return self.spread > NOISY_SPREAD
+        """True where the spread exceeds 0.1, or the clock fell: no figure to rely on."""
+        return self.spread > NOISY_SPREAD or bool(self.throttled)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO
 
 from compress.errors import DeviceError
-from targets import runner
 from targets.device import Completed, Provenance
+from targets.onboard.host import describe
 
 _MOST_OUTPUT = 64 << 20
 
@@ -29,7 +29,7 @@ class LocalDevice:
     provenance: Provenance = "measured"
 
     def describe(self) -> Mapping[str, str | int | float | None]:
-        return runner.describe()
+        return describe()
 
     def push(self, path: Path) -> str:
         if not path.is_file():

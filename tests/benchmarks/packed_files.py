@@ -28,7 +28,7 @@ from compress.atomic import write_bytes
 from targets.bench import benchmark
 from targets.devices.local import LocalDevice
 from targets.measurement import Measurement, Plan, Target, ratio
-from targets.runner import _onnxruntime
+from targets.onboard.engine import find
 from targets.sizing.downloads import zip_bytes
 from tests.benchmarks.packed_nets import Case, check_bits, own_nets, unpacked
 from tests.benchmarks.process import memory
@@ -121,7 +121,7 @@ def held_bytes(path: Path) -> int:
 
 def hold(path: Path) -> int:
     """Bytes resident for a loaded session, freed memory given back (Linux with glibc)."""
-    engine = _onnxruntime()  # imported before, as in the measurements
+    engine = find("net.onnx", "cpu")  # imported before, as in the measurements
     give_back = ctypes.CDLL("libc.so.6").malloc_trim
     before = memory("VmRSS")
     session = engine.load(str(path), 1)

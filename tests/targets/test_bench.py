@@ -60,6 +60,10 @@ ANSWER: dict[str, object] = {
     "rss_load_bytes": 41 << 20,
     "peak_rss_load_bytes": None,
     "environment": {"load_average": 0.1},
+    "clocks": [{"clock_mhz": 2000.0, "temperature_c": None, "held_down": None}] * 2,
+    "untimed": None,
+    "throttled": None,
+    "end": "edgepress",
 }
 
 
@@ -118,6 +122,25 @@ def test_files_take_turns(tmp_path: Path) -> None:
     assert found[0].provenance == "emulated"
     assert found[0].median_ms == 2.0
     assert found[0].load_ms == 2.0
+
+
+def test_what_changes_is_told_at_its_worst(tmp_path: Path) -> None:
+    net = write_onnx(tmp_path / "net.onnx")
+    hot = [{"clock_mhz": 900.0, "temperature_c": 81.5, "held_down": None}] * 2
+    answer = {**ANSWER, "clocks": hot, "throttled": True, "times_ns": [1_000_000] * 9}
+    (found,) = benchmark([net], [Target(ScriptedDevice(answer))], QUICK)
+    assert found.environment["clock_mhz"] == 900.0
+    assert found.environment["temperature_c"] == 81.5
+    assert found.spread == 0
+    assert found.throttled
+    assert found.noisy
+
+
+def test_an_answer_that_was_cut_short_is_none(tmp_path: Path) -> None:
+    net = write_onnx(tmp_path / "net.onnx")
+    answer = {name: value for name, value in ANSWER.items() if name != "end"}
+    with pytest.raises(DeviceError, match="ended with status 0 and no result"):
+        benchmark([net], [Target(ScriptedDevice(answer))], QUICK)
 
 
 def test_a_changed_file_is_refused(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
-"""The runner, run as it runs on a device: one file, one process, one JSON line."""
+"""The runner, run as it runs on a device: one file, one process, one JSON line at the end."""
 
 from __future__ import annotations
 
 import ast
 import json
+import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -12,34 +14,71 @@ from typing import Any
 
 import pytest
 
-from targets import runner
+from targets import onboard
+from targets.onboard import timing
+from targets.runner_file import runner_bytes, runner_file
 from tests.reports import write_onnx, write_tflite
 
-RUNNER = Path(runner.__file__)
+SOURCES = sorted(Path(onboard.__file__).parent.glob("*.py"))
 
 
-def ask(request: object, script: Path = RUNNER) -> tuple[int, list[str]]:
+def ask(request: object, script: Path | None = None) -> tuple[int, list[str]]:
     text = request if isinstance(request, str) else json.dumps(request)
     done = subprocess.run(
-        [sys.executable, str(script), text], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, str(script or runner_file()), text],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
-    return done.returncode, done.stdout.splitlines()
+    return done.returncode, done.stdout.strip().splitlines()
 
 
-def test_it_imports_nothing_of_ours() -> None:
-    """It is pushed to devices as one file."""
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_it_imports_nothing_of_ours(source: Path) -> None:
+    """Absolutely: the pushed package has another name. Runtimes are imported when asked for."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(RUNNER.read_text())):
+    for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and not node.level:
             names.add((node.module or "").partition(".")[0])
     assert names <= {*sys.stdlib_module_names, "numpy"}
 
 
+def test_the_file_is_named_by_its_contents_and_made_anew_where_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = runner_file()
+    assert path.parent == tmp_path / "edgepress"
+    assert path.read_bytes() == runner_bytes()
+    path.write_bytes(b"cut short")
+    assert runner_file() == path
+    assert path.read_bytes() == runner_bytes()
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "edgepress").write_text("a file in its place")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    status, lines = ask({"describe": True})
+    assert status == 0
+    assert json.loads(lines[-1])["end"] == "edgepress"
+
+
+def test_it_describes_its_machine() -> None:
+    status, lines = ask({"describe": True})
+    answer = json.loads(lines[-1])
+    assert status == 0
+    assert answer["python"] == platform.python_version()
+    assert answer["machine"] == platform.machine()
+
+
 def test_times_a_file_from_any_folder(tmp_path: Path) -> None:
     """A copy elsewhere works, and answers with everything that a Measurement needs."""
-    script = Path(shutil.copy(RUNNER, tmp_path / "pushed.py"))
+    script = Path(shutil.copy(runner_file(), tmp_path / "pushed.pyz"))
     net = write_onnx(tmp_path / "net.onnx")
     status, lines = ask({"path": str(net), "runs": 7, "threads": 2, "warmup_s": 0.3}, script)
     assert status == 0
@@ -54,6 +93,9 @@ def test_times_a_file_from_any_folder(tmp_path: Path) -> None:
     assert answer["load_ns"] > 100_000
     assert answer["warmup"] >= 10
     assert answer["environment"]["cores"] >= 1
+    assert answer["untimed"] is None
+    assert len(answer["clocks"]) == 2
+    assert answer["end"] == "edgepress"
 
 
 @pytest.mark.parametrize("kind", ["FLOAT32", "INT8"])
@@ -65,6 +107,26 @@ def test_times_a_tflite_file_of_any_input_type(tmp_path: Path, kind: str) -> Non
     assert answer["runtime"] in ("ai_edge_litert", "tflite_runtime")
     assert answer["version"][0].isdigit()
     assert answer["provider"] in ("XNNPACK", "built-in kernels")
+
+
+def test_xnnpack_can_be_left_out(tmp_path: Path) -> None:
+    net = write_tflite(tmp_path / "net.tflite", "FLOAT32")
+    found = [
+        json.loads(ask({"path": str(net), "runs": 3, "warmup_s": 0.05, "engine": engine})[1][-1])
+        for engine in ("cpu", "plain")
+    ]
+    assert [answer["provider"] for answer in found] == ["XNNPACK", "built-in kernels"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system pins no process")
+def test_it_stays_on_the_cpus_it_is_given(tmp_path: Path) -> None:
+    net = write_onnx(tmp_path / "net.onnx")
+    last = max(os.sched_getaffinity(0))
+    _, lines = ask({"path": str(net), "runs": 3, "warmup_s": 0.05, "cpus": [last]})
+    assert json.loads(lines[-1])["environment"]["cpus"] == str(last)
+    status, lines = ask({"path": str(net), "cpus": [4095]})
+    assert status == 1
+    assert "cannot pin to cpus [4095]; there are " in json.loads(lines[-1])["error"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc on this system")
@@ -98,12 +160,12 @@ def test_warm_up_ends_when_two_windows_agree_or_at_its_limit(
         calls.append(0)
         return 100 + 100 * ((len(calls) - 1) // 5 % 2)
 
-    monkeypatch.setattr(runner, "_timed", scripted)
-    count, settled = runner._warm_up(lambda: None, 0.05)
+    monkeypatch.setattr(timing, "timed", scripted)
+    count, settled = timing.warm_up(lambda: None, 0.05)
     assert not settled
     assert count == len(calls) > 10
-    monkeypatch.setattr(runner, "_timed", lambda _: 100)
-    assert runner._warm_up(lambda: None, 5.0)[1]
+    monkeypatch.setattr(timing, "timed", lambda _: 100)
+    assert timing.warm_up(lambda: None, 5.0)[1]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +176,7 @@ def test_warm_up_ends_when_two_windows_agree_or_at_its_limit(
         ("empty.onnx", b"", "error"),
         ("corrupt.tflite", b"TFL3 but not really", "error"),
         ("net.dc", b"anything", "neither .onnx nor .tflite"),
+        ("net.tflite", b"anything", "no engine 'gpu' runs .tflite files; there are: cpu"),
     ],
 )
 def test_a_bad_file_is_one_json_line(
@@ -122,11 +185,12 @@ def test_a_bad_file_is_one_json_line(
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
-    status, lines = ask({"path": str(path)})
+    engine = "gpu" if "engine" in says else "cpu"
+    status, lines = ask({"path": str(path), "engine": engine})
     assert status == 1
     assert len(lines) == 1
     answer = json.loads(lines[0])
-    assert set(answer) == {"error"}
+    assert set(answer) == {"error", "end"}
     assert says in lines[0]
 
 

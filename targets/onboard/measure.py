@@ -1,0 +1,91 @@
+"""Loads, warms up and times one file: the request of a bench, answered."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .engine import Fed, find
+from .host import clocks, describe, memory, pin, reset_peak, throttled
+from .timing import timed, times_of, warm_up
+
+_DEFAULTS: Mapping[str, Any] = {
+    "engine": "cpu",
+    "threads": 1,
+    "cpus": None,
+    "runs": 100,
+    "seed": 0,
+    "warmup_s": 2.0,
+    "max_s": 1.0,
+}
+
+
+def measure(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Load, warm up and time request["path"]; times in nanoseconds, memory in bytes.
+
+    Raises ValueError for a request that is not allowed, and whatever the runtime raises.
+    """
+    wanted = _checked(request)
+    if wanted["cpus"]:
+        pin([int(cpu) for cpu in wanted["cpus"]])  # before the runtime asks how many there are
+    path, threads = str(wanted["path"]), int(wanted["threads"])
+    engine = find(path, str(wanted["engine"]))  # imports the runtime, no part of the load time
+    # Made before, because numpy's random part is loaded late and is not the file's memory.
+    generator = np.random.default_rng(int(wanted["seed"]))
+    reset_peak()
+    base, begun = memory("VmRSS"), time.perf_counter_ns()
+    session = engine.load(path, threads)
+    load_ns = time.perf_counter_ns() - begun
+    loaded, peak_load = memory("VmRSS"), memory("VmHWM")
+    fed = engine.feed(session, generator)
+    gc.collect()
+    gc.disable()
+    return {
+        "runtime": engine.runtime,
+        "version": engine.version,
+        "provider": fed.provider,
+        "timed": engine.timed,
+        "threads": threads,
+        "spinning": False,
+        "load_ns": load_ns,
+        **_times(fed, wanted),
+        "rss_base_bytes": base,
+        "rss_load_bytes": loaded,
+        "peak_rss_load_bytes": peak_load,
+        "peak_rss_bytes": memory("VmHWM"),
+        "environment": describe(),
+        **fed.more,
+    }
+
+
+def _checked(request: Mapping[str, Any]) -> dict[str, Any]:
+    wanted = {**_DEFAULTS, **request}
+    unknown = set(wanted) - set(_DEFAULTS) - {"path"}
+    if unknown or "path" not in wanted:
+        raise ValueError(f"request needs 'path' and allows {sorted(_DEFAULTS)}; got {request!r}")
+    if not Path(str(wanted["path"])).is_file():
+        raise FileNotFoundError(f"{wanted['path']} does not exist")
+    return wanted
+
+
+def _times(fed: Fed, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The first call, the warm-up, the times; the clock where they begin and where they end."""
+    first_ns = timed(fed.call)
+    warmup, settled = warm_up(fed.call, float(wanted["warmup_s"]))
+    before = clocks()
+    times = times_of(fed.call, int(wanted["runs"]), float(wanted["max_s"]))
+    after = clocks()
+    return {
+        "first_ns": first_ns,
+        "warmup": warmup,
+        "settled": settled,
+        "times_ns": times,
+        "untimed": fed.untimed,
+        "clocks": [before, after],
+        "throttled": throttled(before, after),
+    }

@@ -75,11 +75,26 @@ def _parser() -> _Parser:
     _add_plan(commands)
     add_shrink(commands)
     bench = commands.add_parser("bench", help="latency, load time and memory of model files")
-    bench.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".onnx or .tflite")
+    bench.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help=".onnx or .tflite, or a folder of them"
+    )
+    bench.add_argument(
+        "--target",
+        action="append",
+        metavar="TARGET",
+        help="local (default), ssh:user@board, adb:SERIAL, qemu:CPU; +ENGINE as local+webgpu; "
+        "several by repeating",
+    )
     bench.add_argument("--threads", type=_counts, default=(1,), help="e.g. 1,2 (default 1)")
+    bench.add_argument(
+        "--cpus", type=_cpus, default=(), metavar="N,N", help="keep the process on these cpus"
+    )
     bench.add_argument("--rounds", type=_positive, default=3, help="processes a file (default 3)")
     bench.add_argument("--runs", type=_positive, default=50, help="timed runs each (default 50)")
     bench.add_argument("--json", action="store_true", help="print JSON with the raw times")
+    bench.add_argument(
+        "--out", type=Path, metavar="FILE", help="append each result; a repeated call goes on"
+    )
     _add_unpack(commands)
     inspect = commands.add_parser("inspect", help="what a file holds, layer by layer")
     inspect.add_argument(
@@ -164,6 +179,10 @@ def _seed(text: str) -> int:
 
 def _counts(text: str) -> tuple[int, ...]:
     return tuple(_whole(part, 1, 1024) for part in text.split(","))
+
+
+def _cpus(text: str) -> tuple[int, ...]:
+    return tuple(_whole(part, 0, 4095) for part in text.split(","))
 
 
 def _whole(text: str, low: int, high: int) -> int:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from compress.errors import DeviceError, MissingExtraError
 from targets.artifact import Artifact, file_sha256
 from targets.device import Completed
 from targets.measurement import Measurement, Plan, Target
+from targets.onboard.counting import fewest, spread
 from targets.onboard.main import END
 from targets.runner_file import runner_file
 from targets.runtimes.onnx_age import too_new
@@ -30,8 +31,22 @@ _BRINGS = {"ai_edge_litert": "edgepress[litert]", "onnxruntime": "edgepress"}
 Progress = Callable[[int, int, str], None]
 """Called before each process with (done, total, file name), and once at the end."""
 
-_Job = tuple[Path, Target]
 _N = TypeVar("_N", int, float)
+
+
+class Job(NamedTuple):
+    """A file, its SHA-256, and a target to measure it on."""
+
+    path: Path
+    sha256: str
+    target: Target
+
+    def __str__(self) -> str:
+        return f"{self.path.name} on {self.target.name}"
+
+
+Answer = Mapping[str, Any]
+"""What the runner says of one process (see targets.onboard)."""
 
 
 def benchmark(
@@ -46,26 +61,29 @@ def benchmark(
     longer the file that the artifact says it is; MissingExtraError where the runtime is missing.
     """
     plan = plan or Plan()
-    digests = {_path(file): _digest(file) for file in files if _path(file).suffix in RUNNABLE}
-    jobs: list[_Job] = [(path, target) for path in digests for target in targets]
-    answers: dict[int, list[dict[str, Any]]] = {i: [] for i in range(len(jobs))}
-    commands = [_command(path, target, plan) for path, target in jobs]
+    jobs = jobs_for(files, targets)
+    answers: list[list[Answer]] = [[] for _ in jobs]
     total = plan.rounds * len(jobs)
-    done = 0
-    for round_ in range(plan.rounds):
-        order = range(len(jobs)) if round_ % 2 == 0 else reversed(range(len(jobs)))
-        for i in order:
-            path, target = jobs[i]
-            if progress is not None:
-                progress(done, total, path.name)
-            completed = target.device.run(commands[i], plan.timeout_s)
-            answers[i].append(_answer(path, target, completed))
-            done += 1
+    for done, (_, i) in enumerate(turns(len(jobs), plan.rounds)):
+        if progress is not None:
+            progress(done, total, jobs[i].path.name)
+        answers[i].append(ask(jobs[i], plan))
     if progress is not None:
-        progress(done, total, "")
-    return tuple(
-        _summarize(path, digests[path], target, answers[i]) for i, (path, target) in enumerate(jobs)
-    )
+        progress(total, total, "")
+    return tuple(summarize(job, own) for job, own in zip(jobs, answers, strict=True))
+
+
+def jobs_for(files: Sequence[Artifact | Path], targets: Sequence[Target]) -> list[Job]:
+    """Every runnable file on every target. DeviceError where a file is gone or has changed."""
+    digests = {_path(file): _digest(file) for file in files if _path(file).suffix in RUNNABLE}
+    return [Job(path, digests[path], target) for path in digests for target in targets]
+
+
+def turns(jobs: int, rounds: int) -> Iterator[tuple[int, int]]:
+    """(round, job): all jobs in turn in each round, every other round backwards."""
+    for round_ in range(rounds):
+        order = range(jobs) if round_ % 2 == 0 else reversed(range(jobs))
+        yield from ((round_, i) for i in order)
 
 
 def _path(file: Artifact | Path) -> Path:
@@ -86,10 +104,11 @@ def _digest(file: Artifact | Path) -> str:
     return digest
 
 
-def _command(path: Path, target: Target, plan: Plan) -> list[str]:
-    device = target.device
+def ask(job: Job, plan: Plan) -> Answer:
+    """One process of the job. DeviceError where it cannot be measured, MissingExtraError."""
+    device, target = job.target.device, job.target
     request = {
-        "path": device.push(path),
+        "path": device.push(job.path),
         "engine": target.engine,
         "threads": target.threads,
         "cpus": target.cpus,
@@ -98,7 +117,8 @@ def _command(path: Path, target: Target, plan: Plan) -> list[str]:
         "max_s": plan.max_s,
         "seed": plan.seed,
     }
-    return [device.python, device.push(runner_file()), json.dumps(request)]
+    command = [device.python, device.push(runner_file()), json.dumps(request)]
+    return _answer(job.path, target, device.run(command, plan.timeout_s))
 
 
 def _answer(path: Path, target: Target, completed: Completed) -> dict[str, Any]:
@@ -129,13 +149,14 @@ def _answer(path: Path, target: Target, completed: Completed) -> dict[str, Any]:
     return fields
 
 
-def _summarize(
-    path: Path, digest: str, target: Target, answers: Sequence[Mapping[str, Any]]
-) -> Measurement:
+def summarize(job: Job, answers: Sequence[Answer]) -> Measurement:
+    """The answers of one job's processes, in the order of the rounds, as a Measurement."""
+    target = job.target
     first = answers[0]
+    counts = [count for a in answers for count in a.get("counts", ())]
     return Measurement(
-        file=path.name,
-        sha256=digest,
+        file=job.path.name,
+        sha256=job.sha256,
         runtime=first["runtime"],
         runtime_version=first["version"],
         provider=first["provider"],
@@ -155,6 +176,8 @@ def _summarize(
         peak_rss_load_bytes=_extreme(max, [a["peak_rss_load_bytes"] for a in answers]),
         untimed=first["untimed"],
         throttled=_any([a["throttled"] for a in answers]),
+        instructions=fewest(counts) if counts else None,
+        instructions_spread=spread(counts) if counts else None,
     )
 
 
@@ -168,7 +191,7 @@ def _any(values: Sequence[bool | None]) -> bool | None:
     return True if any(values) else None if None in values else False
 
 
-def _environment(answers: Sequence[Mapping[str, Any]]) -> dict[str, str | int | float | None]:
+def _environment(answers: Sequence[Answer]) -> dict[str, str | int | float | None]:
     """The device as it first said, and the worst of what changes.
 
     The highest load average (above the number of cores the machine was busy), the lowest clock

@@ -59,7 +59,9 @@ class Measurement:
     rss_base_bytes (the smallest) were there before the file was loaded. rss_load_bytes: resident
     once the file is loaded, a median; peak_rss_load_bytes: the largest until then. `settled` is
     False where a warm-up ran into its limit; `throttled` True where the clock fell while the times
-    were taken, None where the device does not show it. `untimed`: why the times are no latency.
+    were taken, None where the device does not show it. `untimed`: why the times, if there are any,
+    are no latency. `instructions`: of one inference, "insns" and those of each class by name, the
+    fewest of several calls; `instructions_spread`: how far the most lay above, as a fraction.
     """
 
     file: str
@@ -83,6 +85,13 @@ class Measurement:
     engine: str = "cpu"
     untimed: str | None = None
     throttled: bool | None = None
+    instructions: Mapping[str, int] | None = None
+    instructions_spread: float | None = None
+
+    @property
+    def timed(self) -> bool:
+        """Whether there is a latency: times, taken on the hardware named."""
+        return self.untimed is None and self.provenance == "measured"
 
     @cached_property
     def _sorted(self) -> NDArray[np.float64]:

@@ -4,59 +4,85 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from compress.errors import DeviceError
 from recipes.toolbox.progress import counted_bar
-from targets.bench import RUNNABLE, benchmark
-from targets.devices.local import LocalDevice
-from targets.measurement import Measurement, Plan, Target, ratio
-
-_HEAD = ("file", "threads", "median", "p10", "p90", "ratio [95 %]", "load", "peak memory")
+from targets.bench import RUNNABLE, Job, jobs_for
+from targets.bench_log import BenchLog
+from targets.bench_table import table
+from targets.devices.naming import target_named
+from targets.fleet import measure_all
+from targets.measurement import Plan, Target
+from targets.onboard.engine import runs
 
 
 def execute(arguments: argparse.Namespace) -> None:
-    """Measure `arguments.files` on each thread count and print a table, or JSON."""
-    for path in arguments.files:
-        if path.suffix not in RUNNABLE:
+    """Measure `arguments.files` on each target and thread count; print a table, or JSON.
+
+    DeviceError at the end where something could not be measured: what could has been printed.
+    """
+    files = list(_files(arguments.files))
+    targets = list(_targets(arguments.target, arguments.threads, arguments.cpus))
+    plan = Plan(runs=arguments.runs, rounds=arguments.rounds)
+    log = BenchLog(arguments.out) if arguments.out is not None else None
+    jobs = [job for job in jobs_for(files, targets) if _fits(job)]
+    _tell_left_out(files, targets, jobs)
+    with counted_bar("measuring") as progress:
+        found, failures = measure_all(jobs, plan, log, progress)
+    if arguments.json:
+        print(json.dumps([asdict(m) for m in found], indent=1))
+    elif found:
+        print(table(found))
+    for failure in failures[:-1]:
+        print(f"edgepress: {failure.reason}", file=sys.stderr)
+    if failures:
+        raise DeviceError(failures[-1].reason)
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    """The files, and those of the folders that a stock runtime loads."""
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix in RUNNABLE and p.is_file())
+            if not inside:
+                raise DeviceError(f"{path} holds no {' or '.join(RUNNABLE)} file; give another")
+            yield from inside
+        elif path.suffix in RUNNABLE:
+            yield path
+        else:
             hint = f"; run `edgepress unpack {path}` first" if path.suffix == ".dc" else ""
             raise DeviceError(
                 f"{path} cannot be measured: a stock runtime loads {' and '.join(RUNNABLE)}{hint}"
             )
-    targets = [Target(LocalDevice(), threads) for threads in arguments.threads]
-    plan = Plan(runs=arguments.runs, rounds=arguments.rounds)
-    with counted_bar("measuring") as progress:
-        found = benchmark(arguments.files, targets, plan, progress)
-    if arguments.json:
-        print(json.dumps([asdict(m) for m in found], indent=1))
-    else:
-        print(table(found))
 
 
-def table(found: Sequence[Measurement]) -> str:
-    """One line a measurement; ratios are to the first file at the same thread count."""
-    rows = [_HEAD, *(_row(m, _baseline(m, found)) for m in found)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-    notes = [_note(m) for m in found if m.noisy or not m.settled]
-    return "\n".join(line.rstrip() for line in [*lines, *notes])
+def _targets(
+    names: Sequence[str], threads: Sequence[int], cpus: tuple[int, ...]
+) -> Iterator[Target]:
+    """Each target with each number of threads; an emulator counts one thread only."""
+    for name in dict.fromkeys(names or ("local",)):
+        target = target_named(name, 1, cpus)
+        counted = target.device.provenance == "emulated"
+        for count in threads[:1] if counted else threads:
+            yield target_named(name, 1 if counted else count, cpus)
 
 
-def _baseline(measured: Measurement, found: Sequence[Measurement]) -> Measurement:
-    return next(m for m in found if m.threads == measured.threads)
+def _fits(job: Job) -> bool:
+    return job.path.suffix in runs(job.target.engine)
 
 
-def _row(m: Measurement, baseline: Measurement) -> tuple[str, ...]:
-    compared = ""
-    if m is not baseline:
-        r = ratio(m, baseline)
-        compared = f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]"
-    memory = "not shown" if m.peak_rss_bytes is None else f"{m.peak_rss_bytes / 1e6:.0f} MB"
-    times = (f"{t:.3f} ms" for t in (m.median_ms, m.p10_ms, m.p90_ms))
-    return (m.file, str(m.threads), *times, compared, f"{m.load_ms:.1f} ms", memory)
-
-
-def _note(m: Measurement) -> str:
-    what = f"spread {m.spread:.0%} of the median" if m.noisy else "warm-up did not settle"
-    return f"noisy: {m.file} at {m.threads} thread(s): {what}; measure on a quiet machine"
+def _tell_left_out(files: Sequence[Path], targets: Sequence[Target], jobs: Sequence[Job]) -> None:
+    """A line for each target that does not run all files; DeviceError where nothing is left."""
+    for target in dict.fromkeys(t.name for t in targets):
+        ran = {job.path for job in jobs if job.target.name == target}
+        missed = [path.name for path in files if path not in ran]
+        if missed:
+            endings = " and ".join(runs(target_named(target).engine))
+            said = f"{target} runs {endings} files: not {', '.join(missed)}"
+            if not jobs:
+                raise DeviceError(f"{said}; give others, or another target")
+            print(f"edgepress: {said}", file=sys.stderr)

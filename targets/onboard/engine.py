@@ -54,6 +54,11 @@ _MODULES: Mapping[tuple[str, str], str] = {
 ENGINES = tuple(dict.fromkeys(name for _, name in _MODULES))
 
 
+def runs(name: str) -> tuple[str, ...]:
+    """The endings of the files that the engine `name` runs."""
+    return tuple(ending for ending, engine in _MODULES if engine == name)
+
+
 def find(path: str, name: str) -> Engine:
     """The engine `name` for the file; imports its runtime.
 

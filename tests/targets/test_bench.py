@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,55 +15,12 @@ from compress.errors import DeviceError, MissingExtraError
 from compress.spec import TensorSpec
 from targets.artifact import Artifact, file_sha256
 from targets.bench import benchmark
-from targets.device import Completed, Provenance
 from targets.devices.local import LocalDevice
 from targets.measurement import Measurement, Plan, Target, ratio, ratio_of_times
 from tests.reports import sha, write_onnx
+from tests.scripted_device import ANSWER, ScriptedDevice
 
 QUICK = Plan(runs=5, rounds=2, warmup_s=0.05, max_s=0.2)
-
-
-@dataclass
-class ScriptedDevice:
-    """Answers as the runner would, without running anything; remembers the order."""
-
-    answer: Mapping[str, object]
-    name: str = "scripted"
-    provenance: Provenance = "emulated"
-    python: str = "python3"
-    seen: list[str] = field(default_factory=list[str])
-
-    def describe(self) -> Mapping[str, str | int | float | None]:
-        return {}
-
-    def push(self, path: Path) -> str:
-        return path.name
-
-    def run(self, argv: Sequence[str], timeout_s: float) -> Completed:
-        assert timeout_s > 0
-        self.seen.append(json.loads(argv[2])["path"])
-        return Completed(0, "noise\n" + json.dumps(self.answer) + "\n", "")
-
-
-ANSWER: dict[str, object] = {
-    "runtime": "r",
-    "version": "1",
-    "provider": "p",
-    "load_ns": 2_000_000,
-    "first_ns": 10,
-    "warmup": 10,
-    "settled": True,
-    "times_ns": [1_000_000, 3_000_000],
-    "peak_rss_bytes": None,
-    "rss_base_bytes": None,
-    "rss_load_bytes": 41 << 20,
-    "peak_rss_load_bytes": None,
-    "environment": {"load_average": 0.1},
-    "clocks": [{"clock_mhz": 2000.0, "temperature_c": None, "held_down": None}] * 2,
-    "untimed": None,
-    "throttled": None,
-    "end": "edgepress",
-}
 
 
 def measurement(*processes: Sequence[float]) -> Measurement:

@@ -1,0 +1,95 @@
+"""The log of a bench: one line of JSON for each process that measured, appended as they come.
+
+A repeated bench reads it and does only what is missing; more rounds go on where it ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from compress.atomic import make_folder
+from compress.errors import OutputError
+from targets.bench import Answer, Job
+from targets.measurement import Plan
+from targets.runner_file import runner_file
+
+SCHEMA = 1
+_KEYS = {"schema", "file", "key", "round", "answer", "at"}
+
+
+class BenchLog:
+    """The log at `path`, made by the first line. OutputError where something else is there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found: dict[tuple[str, int], Answer] = {}
+        make_folder(path.parent)
+        try:
+            lines = path.read_bytes().split(b"\n") if path.exists() else []
+        except OSError as error:
+            raise OutputError(f"{path} cannot be read ({error.strerror}); give another") from error
+        read = list(_ours(lines))
+        if any(lines) and not read:
+            raise OutputError(f"{path} is no log of a bench; give a new file, or that of a bench")
+        for line in read:
+            self._found[(str(line["key"]), int(line["round"]))] = line["answer"]
+        # What a kill left of a line: the next begins on its own.
+        self._torn = bool(lines) and lines[-1] != b""
+
+    def answer(self, job: Job, plan: Plan, round_: int) -> Answer | None:
+        """What the process of that round said, if it has run."""
+        return self._found.get((_key(job, plan), round_))
+
+    def append(self, job: Job, plan: Plan, round_: int, answer: Answer) -> None:
+        """Keep an answer, on the disk when this returns."""
+        key = _key(job, plan)
+        line = {
+            "schema": SCHEMA,
+            "file": job.path.name,
+            "key": key,
+            "round": round_,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "answer": answer,
+        }
+        text = ("\n" if self._torn else "") + json.dumps(line, sort_keys=True) + "\n"
+        try:
+            with self._path.open("ab") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise OutputError(f"{self._path} cannot be written ({error.strerror})") from error
+        self._torn = False
+        self._found[(key, round_)] = answer
+
+
+def _ours(lines: list[bytes]) -> Iterator[Mapping[str, Any]]:
+    """The lines that are whole; OutputError for one of a newer edgepress."""
+    for raw in lines:
+        try:
+            line: object = json.loads(raw)
+        except ValueError:
+            continue
+        if not isinstance(line, dict) or not set(cast("dict[str, Any]", line)) >= _KEYS:
+            continue
+        fields = cast("dict[str, Any]", line)
+        if fields["schema"] != SCHEMA:
+            raise OutputError(
+                f"a log of a bench of schema {fields['schema']}, this edgepress knows {SCHEMA}; "
+                f"give a new file"
+            )
+        if isinstance(fields["answer"], dict) and isinstance(fields["round"], int):
+            yield fields
+
+
+def _key(job: Job, plan: Plan) -> str:
+    """What an answer depends on: file, target, how it was measured, and by which runner."""
+    target = job.target
+    how = [target.name, target.threads, list(target.cpus)]
+    measured = [plan.runs, plan.warmup_s, plan.max_s, plan.seed, runner_file().stem]
+    return json.dumps([job.sha256, *how, *measured])

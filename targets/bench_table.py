@@ -1,0 +1,85 @@
+"""A bench as text: what was timed, beside the first file of the same target; then what counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from targets.measurement import Measurement, ratio
+
+_TIMED = ("file", "target", "threads", "median", "p10", "p90", "ratio [95 %]", "load", "memory")
+_COUNTED = ("file", "target (emulated)", "instructions", "ratio", "kernels")
+_UNTIMED = ("file", "target", "no latency")
+# Of the classes of instructions, those that tell which kernels ran.
+_KERNELS = ("fmla", "mlal", "sdot", "udot", "usdot", "smmla", "ummla", "usmmla", "bf16", "sve")
+_LEAST_SHARE = 0.01
+
+
+def table(found: Sequence[Measurement]) -> str:
+    """Lines of text. Ratios are to the first file on the same target with as many threads.
+
+    Real hardware comes first; counts of an emulator are no latency and stand apart.
+    """
+    timed = [m for m in found if m.timed]
+    counted = [m for m in found if m.instructions is not None]
+    other = [m for m in found if not m.timed and m.instructions is None]
+    blocks = [
+        _block(_TIMED, [_timed_row(m, _baseline(m, timed)) for m in timed]),
+        *(_note(m) for m in timed if m.noisy or not m.settled),
+        _block(_COUNTED, [_counted_row(m, _baseline(m, counted)) for m in counted]),
+        _block(_UNTIMED, [(m.file, _where(m), str(m.untimed)) for m in other]),
+    ]
+    return "\n".join(filter(None, blocks))
+
+
+def _block(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    if not rows:
+        return ""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    lines = [
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True))
+        for row in (head, *rows)
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _baseline(measured: Measurement, found: Sequence[Measurement]) -> Measurement:
+    place = (measured.device, measured.engine, measured.threads)
+    return next(m for m in found if (m.device, m.engine, m.threads) == place)
+
+
+def _where(m: Measurement) -> str:
+    return m.device + ("" if m.engine == "cpu" else f"+{m.engine}")
+
+
+def _timed_row(m: Measurement, baseline: Measurement) -> tuple[str, ...]:
+    compared = ""
+    if m is not baseline:
+        r = ratio(m, baseline)
+        compared = f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]"
+    memory = "not shown" if m.peak_rss_bytes is None else f"{m.peak_rss_bytes / 1e6:.0f} MB"
+    times = (f"{t:.3f} ms" for t in (m.median_ms, m.p10_ms, m.p90_ms))
+    return (m.file, _where(m), str(m.threads), *times, compared, f"{m.load_ms:.1f} ms", memory)
+
+
+def _counted_row(m: Measurement, baseline: Measurement) -> tuple[str, ...]:
+    assert m.instructions is not None and baseline.instructions is not None
+    total = m.instructions["insns"]
+    compared = "" if m is baseline else f"{total / baseline.instructions['insns']:.3f}"
+    return (m.file, m.device, f"{total:,}", compared, _kernels(m.instructions))
+
+
+def _kernels(counts: Mapping[str, int]) -> str:
+    """The kernels' instructions that are at least a hundredth of all, most first: 'sdot 21 %'."""
+    shares = {name: counts.get(name, 0) / counts["insns"] for name in _KERNELS}
+    told = sorted((n for n in shares if shares[n] >= _LEAST_SHARE), key=lambda n: -shares[n])
+    return ", ".join(f"{name} {shares[name]:.0%}" for name in told)
+
+
+def _note(m: Measurement) -> str:
+    what = f"spread {m.spread:.0%} of the median" if m.noisy else "warm-up did not settle"
+    if m.throttled:
+        what = "the clock fell while it was measured"
+    return (
+        f"noisy: {m.file} on {_where(m)} at {m.threads} thread(s): {what}; measure on a quiet "
+        f"machine"
+    )

@@ -1,0 +1,155 @@
+"""Many devices at once: each measures its files in turn, and one that dies loses only its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from compress.errors import EdgepressError
+from targets.bench import Answer, Job, Progress, ask, summarize, turns
+from targets.bench_log import BenchLog
+from targets.device import Device, Provenance
+from targets.measurement import Measurement, Plan
+
+THIS_MACHINE = "local"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that gave no measurement, and why, in one line."""
+
+    job: Job
+    reason: str
+
+
+@dataclass
+class _Run:
+    """What all devices of one bench share; the lock guards what they write."""
+
+    jobs: Sequence[Job]
+    plan: Plan
+    log: BenchLog | None
+    progress: Progress | None
+    answers: dict[int, dict[int, Answer]] = field(default_factory=dict[int, dict[int, Answer]])
+    failures: dict[int, str] = field(default_factory=dict[int, str])
+    done: int = 0
+    stopped: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self, index: int) -> None:
+        with self.lock:
+            if self.progress is not None:
+                self.progress(self.done, self.total, str(self.jobs[index]))
+            self.done += 1
+
+    @property
+    def total(self) -> int:
+        """Processes in all."""
+        return sum(self.rounds(job) for job in self.jobs)
+
+    def rounds(self, job: Job) -> int:
+        """One under an emulator: it counts, and a count does not vary."""
+        return 1 if _provenance(job) == "emulated" else self.plan.rounds
+
+    def keep(self, index: int, round_: int, answer: Answer) -> None:
+        with self.lock:
+            self.answers.setdefault(index, {})[round_] = answer
+
+    def log_answer(self, index: int, round_: int, answer: Answer) -> None:
+        if self.log is not None:
+            with self.lock:
+                self.log.append(self.jobs[index], self.plan, round_, answer)
+
+
+def measure_all(
+    jobs: Sequence[Job],
+    plan: Plan,
+    log: BenchLog | None = None,
+    progress: Progress | None = None,
+) -> tuple[tuple[Measurement, ...], tuple[Failure, ...]]:
+    """Measure the jobs; (what was measured, what failed), each in the order of the jobs.
+
+    Devices work side by side, the jobs of one take turns; what computes on this machine (an
+    emulator, too) is one device. A file that fails is left out from then on; a device that no
+    longer answers is given up. With `log`, each answer is kept as it comes, and none is asked for
+    twice.
+    """
+    run = _Run(jobs, plan, log, progress)
+    groups: dict[str, list[int]] = {}
+    for index, job in enumerate(jobs):
+        groups.setdefault(_machine(job.target.device), []).append(index)
+    if len(groups) == 1:
+        _work(run, next(iter(groups.values())))  # here, where Ctrl-C arrives
+    else:
+        _side_by_side(run, list(groups.values()))
+    if progress is not None:
+        progress(run.total, run.total, "")
+    measured = tuple(
+        summarize(job, [answers[r] for r in sorted(answers)])
+        for index, job in enumerate(jobs)
+        if index not in run.failures and (answers := run.answers.get(index))
+    )
+    return measured, tuple(Failure(jobs[i], why) for i, why in sorted(run.failures.items()))
+
+
+def _provenance(job: Job) -> Provenance:
+    return job.target.device.provenance
+
+
+def _machine(device: Device) -> str:
+    return THIS_MACHINE if device.provenance == "emulated" else device.name
+
+
+def _side_by_side(run: _Run, groups: list[list[int]]) -> None:
+    with ThreadPoolExecutor(len(groups)) as pool:
+        working = [pool.submit(_work, run, group) for group in groups]
+        try:
+            for future in working:
+                future.result()
+        finally:
+            run.stopped = True  # on Ctrl-C: each device ends with the process that it runs
+
+
+def _work(run: _Run, group: list[int]) -> None:
+    """The jobs of one machine, those with a latency first: an emulator would disturb them."""
+    for emulated in (False, True):
+        own = [i for i in group if (_provenance(run.jobs[i]) == "emulated") == emulated]
+        rounds = max((run.rounds(run.jobs[i]) for i in own), default=0)
+        for round_, place in turns(len(own), rounds):
+            if run.stopped:
+                return
+            run.begin(own[place])
+            if own[place] not in run.failures:
+                _once(run, own[place], round_, group)
+
+
+def _once(run: _Run, index: int, round_: int, group: list[int]) -> None:
+    """One process of one job; what goes wrong is noted."""
+    job = run.jobs[index]
+    answer = run.log.answer(job, run.plan, round_) if run.log is not None else None
+    if answer is None:
+        try:
+            answer = ask(job, run.plan)
+        except EdgepressError as error:
+            _note(run, index, str(error), group)
+            return
+        run.log_answer(index, round_, answer)
+    run.keep(index, round_, answer)
+
+
+def _note(run: _Run, index: int, reason: str, group: list[int]) -> None:
+    """Mark the job as failed, and where its device is gone, the device's other jobs."""
+    device = run.jobs[index].target.device
+    gone = None
+    try:
+        device.describe()
+    except EdgepressError as error:
+        gone = str(error)
+    with run.lock:
+        run.failures[index] = reason
+        for other in group if gone is not None else ():
+            job, answers = run.jobs[other], run.answers.get(other, {})
+            if job.target.device.name == device.name and len(answers) < run.rounds(job):
+                run.failures.setdefault(other, f"{device.name} was given up: {gone}")

@@ -18,7 +18,7 @@ PACKAGES := $(VENV)/packages-$(LOCK_KEY).stamp
 READY := $(VENV)/edgepress-$(LOCK_KEY)-$(PROJECT_KEY).stamp
 
 .DELETE_ON_ERROR:
-.PHONY: help env demo results test lint format bench bench-coding bench-int8 bench-channels web old lock clean
+.PHONY: help env demo results test lint format bench bench-coding bench-int8 bench-channels web old boards lock clean
 
 help:
 	@echo 'make demo    train, compress, export and measure LeNet-5 on MNIST, into $(OUT)'
@@ -32,6 +32,7 @@ help:
 	@echo 'make bench-channels  channels removed against torch-pruning (NET= WEIGHTS= DATA=)'
 	@echo 'make web     onnxruntime-web for the tests that run in it (needs Node and npm)'
 	@echo 'make old     an old onnxruntime for the tests that run in it'
+	@echo 'make boards  sshd, adb and small shells for the tests of boards, into build/ (needs apt-get)'
 	@echo 'make lock    resolve the newest allowed versions into requirements.lock'
 	@echo 'make clean   remove the environment, the outputs and the caches'
 
@@ -111,6 +112,18 @@ web:
 old:
 	'$(PYTHON)' -m venv build/old
 	build/old/bin/python -m pip install --quiet 'onnxruntime==1.15.1' 'numpy<2'
+
+# For tests/targets/devices: what a board runs and the adb client, unpacked and not installed. The
+# stamp is written last, so a download that broke off is never taken for a whole one.
+BOARD_PACKAGES := openssh-server libwrap0 busybox-static toybox mksh \
+  adb android-libbase android-libboringssl android-libcutils android-liblog libusb-1.0-0
+boards:
+	@command -v apt-get >/dev/null && command -v dpkg >/dev/null || { \
+	  echo 'edgepress: make boards needs the apt-get and dpkg of Debian 12' >&2; exit 2; }
+	rm -rf build/boards && mkdir -p build/boards/packages
+	cd build/boards/packages && apt-get -qq download $(BOARD_PACKAGES)
+	for package in build/boards/packages/*.deb; do dpkg -x "$$package" build/boards/root || exit 1; done
+	@touch build/boards/ready.stamp
 
 # Needs no environment: it resolves afresh, so that nothing installed here sways the answer.
 lock:

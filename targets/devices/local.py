@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from compress.errors import DeviceError
 from targets.device import Completed, Provenance
+from targets.devices.process import run_to_end
 from targets.onboard.host import describe
-
-_MOST_OUTPUT = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -38,38 +32,12 @@ class LocalDevice:
 
     def run(self, argv: Sequence[str], timeout_s: float) -> Completed:
         """Run `argv`; when it ends or overruns, whatever it started is killed with it."""
-        # Files, not pipes: a grandchild that keeps a pipe open would keep us waiting for it.
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            try:
-                process = subprocess.Popen(
-                    list(argv),
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=err,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise DeviceError(f"cannot start {argv[0]!r}: {error.strerror}") from error
-            try:
-                status = process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                raise DeviceError(
-                    f"{Path(argv[0]).name} ran longer than {timeout_s:g} s and was stopped; "
-                    f"ask for fewer runs or allow more time"
-                ) from None
-            finally:
-                _kill_group(process)
-            return Completed(status, _read(out), _read(err))
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill the process and its children; also on Ctrl-C, so that nothing outlives us."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _read(file: IO[bytes]) -> str:
-    """The last 64 MiB that were written."""
-    file.seek(max(0, file.seek(0, os.SEEK_END) - _MOST_OUTPUT))
-    return file.read().decode("utf-8", "replace")
+        try:
+            return run_to_end(argv, timeout_s)
+        except OSError as error:
+            raise DeviceError(f"cannot start {argv[0]!r}: {error.strerror}") from error
+        except subprocess.TimeoutExpired:
+            raise DeviceError(
+                f"{Path(argv[0]).name} ran longer than {timeout_s:g} s and was stopped; "
+                f"ask for fewer runs or allow more time"
+            ) from None

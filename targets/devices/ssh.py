@@ -1,0 +1,189 @@
+"""A board by ssh: the system's OpenSSH client, with the user's own configuration and keys.
+
+Host keys are checked as that configuration says and never left unchecked by us. One connection
+(ControlMaster) serves all commands of this process; it looks after the board once a second, so a
+link that froze shows within 5 s.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from compress.errors import DeviceError
+from targets.device import Completed, Provenance
+from targets.devices import remote, scripts
+from targets.devices.process import run_to_end
+from targets.devices.ssh_words import why_not_connected
+
+_CONNECT_S = 20.0
+_GRACE_S = 15.0
+_HOST = re.compile(
+    r"(?:(?P<user>[\w.][\w.+-]*)@)?(?P<name>[\w][\w.%-]*|\[[0-9A-Fa-f:.]+(?:%\w+)?\])"
+    r"(?::(?P<port>\d{1,5}))?",
+    re.ASCII,
+)
+# Over the user's configuration: nobody is there to answer, and nothing but the command is wanted.
+_OPTIONS = (
+    "BatchMode=yes",
+    "ClearAllForwardings=yes",
+    "ConnectTimeout=8",
+    "ConnectionAttempts=1",
+    "ControlMaster=auto",
+    "ControlPersist=60",
+    "ForwardAgent=no",
+    "ForwardX11=no",
+    "LogLevel=INFO",
+    "PermitLocalCommand=no",
+    "RemoteCommand=none",
+    "RequestTTY=no",
+    "ServerAliveCountMax=3",
+    "ServerAliveInterval=1",
+)
+_CONNECTING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class SshDevice:
+    """A board that `ssh HOST` logs into: user@board, user@board:port, or an alias.
+
+    `python` is the interpreter's command there. `folder` holds what is pushed; from the home
+    folder unless absolute. `options` are given to ssh first ("-F", "FILE"; "-i", "KEY"; ...).
+    """
+
+    host: str
+    python: str = "python3"
+    folder: str = ".cache/edgepress"
+    options: tuple[str, ...] = ()
+    provenance: Provenance = "measured"
+
+    def __post_init__(self) -> None:
+        found = _HOST.fullmatch(self.host)
+        if found is None or not 0 < int(found["port"] or 22) < 65536:
+            raise DeviceError(
+                f"ssh host {self.host!r} is not understood; give user@board, user@board:port, "
+                f"user@[IPv6]:port or an alias of your ssh configuration"
+            )
+        remote.check_folder(self.folder)
+
+    @property
+    def name(self) -> str:
+        return f"ssh:{self.host}"
+
+    def describe(self) -> Mapping[str, str | int | float | None]:
+        return remote.describe(self)
+
+    def push(self, path: Path) -> str:
+        """Bring a file to the board unless it is there already; its path there."""
+        return remote.push(self, path)
+
+    def run(self, argv: Sequence[str], timeout_s: float) -> Completed:
+        """Run a command there; when it ends, overruns or loses the link, nothing of it stays.
+
+        Where a frozen link does not come back, the board itself ends it after `timeout_s`.
+        """
+        return remote.run(self, argv, timeout_s)
+
+    def clean(self) -> int:
+        """Remove what was pushed there; how many files."""
+        return remote.clean(self)
+
+    def talk(self, command: str, timeout_s: float, source: Path | None = None) -> Completed:
+        self._connect()
+        argv = [*self._client(), "--", self._destination, command]
+        try:
+            if source is None:
+                stdin = subprocess.PIPE
+                return run_to_end(argv, timeout_s + _GRACE_S, stdin, leave_children=True)
+            with source.open("rb") as file:
+                return run_to_end(argv, timeout_s + _GRACE_S, file, leave_children=True)
+        except subprocess.TimeoutExpired:
+            raise DeviceError(
+                f"{self.name} answered nothing for {timeout_s + _GRACE_S:g} s although its link "
+                f"stands; see whether the board is overloaded"
+            ) from None
+
+    def bring(self, path: Path, part: str, there: str, digest: str) -> remote.Reply:
+        arguments = [part, there, digest]
+        return remote.ask(self, scripts.RECEIVE, arguments, remote.bring_time_s(path), path)
+
+    def broken(self, completed: Completed, begun: bool) -> str:
+        said = remote.last_words(completed.stderr)
+        if completed.status == 255:
+            return (
+                f"lost its link ({said}); what ran there is being ended; see to its network and "
+                f"power, then ask again"
+            )
+        when = "broke off" if begun else "did not begin"
+        return (
+            f"{when} what was asked (status {completed.status}; last words: {said}); it must give "
+            f"a POSIX shell at login: try ssh {self.host} true"
+        )
+
+    @property
+    def _destination(self) -> str:
+        found = _HOST.fullmatch(self.host)
+        assert found is not None
+        user = f"{found['user']}@" if found["user"] else ""
+        return user + found["name"].strip("[]")
+
+    @property
+    def _socket(self) -> Path:
+        key = "\0".join([self.host, *self.options])
+        return _sockets() / hashlib.sha256(key.encode()).hexdigest()[:16]
+
+    def _client(self) -> list[str]:
+        found = _HOST.fullmatch(self.host)
+        assert found is not None
+        settings = [*_OPTIONS, f"ControlPath={self._socket}"]
+        port = ["-p", found["port"]] if found["port"] else []
+        return ["ssh", *self.options, *port, *(a for s in settings for a in ("-o", s))]
+
+    def _connect(self) -> None:
+        """Log in once, apart from any command, so that what refuses is told for what it is."""
+        with _CONNECTING:
+            if self._socket.exists():
+                return
+            argv = [*self._client(), "--", self._destination, "true"]
+            try:
+                completed = run_to_end(argv, _CONNECT_S, leave_children=True)
+            except FileNotFoundError:
+                raise DeviceError(
+                    f"{self.name} needs the OpenSSH client, and there is no `ssh` here; install it"
+                ) from None
+            except subprocess.TimeoutExpired:
+                raise DeviceError(
+                    f"{self.name} began to answer but let nobody in for {_CONNECT_S:g} s; "
+                    f"see whether the board is overloaded: ssh {self.host}"
+                ) from None
+        if completed.status == 255:
+            raise DeviceError(f"{self.name} {why_not_connected(self.host, completed.stderr)}")
+
+
+@cache
+def _sockets() -> Path:
+    """The folder of this process's connections; a short name, for a socket's path holds 104 bytes.
+
+    They are closed when the process ends; one that is killed leaves them to end after a minute.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="edgepress-", dir="/tmp"))
+    atexit.register(_close, folder)
+    return folder
+
+
+def _close(folder: Path) -> None:
+    for socket in folder.iterdir():
+        with suppress(OSError, subprocess.TimeoutExpired):
+            argv = ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "any"]
+            run_to_end(argv, 5.0, leave_children=True)
+    shutil.rmtree(folder, ignore_errors=True)

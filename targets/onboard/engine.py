@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class MissingRuntimeError(ImportError):
@@ -19,23 +20,50 @@ class MissingRuntimeError(ImportError):
         self.package = package
 
 
+class Wanted(NamedTuple):
+    """Which engine is asked for. software_gpu: an adapter that is a program may compute, for its
+    outputs. edgepress_path: the folder of our own packages, for the one engine that needs them.
+    """
+
+    name: str = "cpu"
+    software_gpu: bool = False
+    edgepress_path: str | None = None
+
+    @staticmethod
+    def of(request: Mapping[str, Any]) -> Wanted:
+        """From the fields of a request, all of them there."""
+        path = request["edgepress_path"]
+        return Wanted(
+            str(request["engine"]),
+            bool(request["software_gpu"]),
+            None if path is None else str(path),
+        )
+
+
 class Fed(NamedTuple):
     """A session with its input: `call` is one inference, to its very end.
 
     provider: what computes it. untimed: why its time is no latency, of a software adapter; None
-    where it is one. more: what else there is to say of the session, for the answer.
+    where it is one. resident: the same inference, its input in the accelerator's memory already.
+    more: what else there is to say of the session, for the answer; asked after the times.
     """
 
     call: Callable[[], object]
     provider: str
     untimed: str | None = None
-    more: Mapping[str, Any] = {}
+    resident: Callable[[], object] | None = None
+    more: Callable[[], Mapping[str, Any]] = dict[str, Any]
+
+
+Taken = list[tuple[tuple[int, ...], np.dtype[Any]]]
+"""Shape, at batch 1, and type of each input."""
 
 
 class Engine(NamedTuple):
     """An imported runtime: `load` opens a file with threads; `feed` gives the session its input.
 
-    timed: the call that is timed, in words.
+    timed: the call that is timed, in words. takes: the session's inputs. answer: the first output
+    for one input.
     """
 
     runtime: str
@@ -43,9 +71,11 @@ class Engine(NamedTuple):
     timed: str
     load: Callable[[str, int], Any]
     feed: Callable[[Any, np.random.Generator], Fed]
+    takes: Callable[[Any], Taken]
+    answer: Callable[[Any, NDArray[Any]], NDArray[Any]]
 
 
-# (ending, engine): the module here with `engine(name) -> Engine`.
+# (ending, engine): the module here with `engine(wanted) -> Engine`.
 _MODULES: Mapping[tuple[str, str], str] = {
     (".onnx", "cpu"): "onnxruntime_cpu",
     (".tflite", "cpu"): "litert_cpu",
@@ -59,8 +89,8 @@ def runs(name: str) -> tuple[str, ...]:
     return tuple(ending for ending, engine in _MODULES if engine == name)
 
 
-def find(path: str, name: str) -> Engine:
-    """The engine `name` for the file; imports its runtime.
+def find(path: str, wanted: Wanted) -> Engine:
+    """The engine that is wanted, for the file; imports its runtime.
 
     Raises ValueError where there is none, MissingRuntimeError where it is not installed.
     """
@@ -68,9 +98,9 @@ def find(path: str, name: str) -> Engine:
     endings = sorted({known for known, _ in _MODULES})
     if ending not in endings:
         raise ValueError(f"{path} is neither {' nor '.join(endings)}")
-    module = _MODULES.get((ending, name))
+    module = _MODULES.get((ending, wanted.name))
     if module is None:
         known = ", ".join(engine for known, engine in _MODULES if known == ending)
-        raise ValueError(f"no engine {name!r} runs {ending} files; there are: {known}")
-    found: Engine = importlib.import_module(f"{__package__}.{module}").engine(name)
+        raise ValueError(f"no engine {wanted.name!r} runs {ending} files; there are: {known}")
+    found: Engine = importlib.import_module(f"{__package__}.{module}").engine(wanted)
     return found

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .engine import Engine, Fed, MissingRuntimeError
+from .engine import Engine, Fed, MissingRuntimeError, Taken, Wanted
 from .inputs import fixed, random_input
 
 
-def engine(name: str) -> Engine:
+def engine(wanted: Wanted) -> Engine:
     """ai_edge_litert, or tflite_runtime, its old name; "plain": the built-in kernels alone."""
     package, module, interpreter_class = _import()
     chosen: dict[str, Any] = {}
-    if name == "plain":
+    if wanted.name == "plain":
         resolvers = module.OpResolverType
         chosen["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
@@ -25,7 +26,8 @@ def engine(name: str) -> Engine:
         interpreter.allocate_tensors()
         return interpreter
 
-    return Engine(package, version_of(package), "interpreter.invoke", load, _feed)
+    version = version_of(package)
+    return Engine(package, version, "interpreter.invoke", load, _feed, _takes, _answer)
 
 
 def _import() -> tuple[str, Any, Any]:
@@ -40,11 +42,24 @@ def _import() -> tuple[str, Any, Any]:
     raise MissingRuntimeError("ai_edge_litert", reasons)
 
 
+def _takes(session: Any) -> Taken:
+    return [
+        (fixed(t["name"], [int(n) for n in t["shape"]]), np.dtype(t["dtype"]))
+        for t in session.get_input_details()
+    ]
+
+
+def _answer(session: Any, value: NDArray[Any]) -> NDArray[Any]:
+    session.set_tensor(session.get_input_details()[0]["index"], value)
+    session.invoke()
+    found: NDArray[Any] = session.get_tensor(session.get_output_details()[0]["index"])
+    return found
+
+
 def _feed(session: Any, generator: np.random.Generator) -> Fed:
-    for tensor in session.get_input_details():
-        shape = fixed(tensor["name"], [int(n) for n in tensor["shape"]])
-        values = random_input(generator, shape, np.dtype(tensor["dtype"]))
-        session.set_tensor(tensor["index"], values)
+    details = session.get_input_details()
+    for tensor, (shape, dtype) in zip(details, _takes(session), strict=True):
+        session.set_tensor(tensor["index"], random_input(generator, shape, dtype))
     delegated = _is_delegated(session)
     provider = "CPU" if delegated is None else "XNNPACK" if delegated else "built-in kernels"
     return Fed(session.invoke, provider)
@@ -59,6 +74,6 @@ def _is_delegated(interpreter: Any) -> bool | None:
 def version_of(package: str) -> str:
     """The installed package's version, "unknown" where it does not say."""
     try:
-        return version(package.replace("_", "-"))
-    except PackageNotFoundError:
+        return metadata.version(package.replace("_", "-"))
+    except metadata.PackageNotFoundError:
         return "unknown"

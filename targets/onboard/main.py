@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from .answering import answers
 from .engine import MissingRuntimeError
 from .host import describe
 from .measure import measure
@@ -16,7 +17,7 @@ END = "edgepress"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Answer the JSON request: {"describe": true}, or what `measure` takes.
+    """Answer the JSON request: {"describe": true}, or what `answers` or `measure` takes.
 
     {"error": ...} and status 1 on failure; where the runtime cannot be imported, "missing" names
     its package.
@@ -25,8 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if len(arguments) != 1:
             raise ValueError("give one argument, the request as JSON")
-        request = json.loads(arguments[0])
-        answer = describe() if request == {"describe": True} else measure(request)
+        answer = _answer(json.loads(arguments[0]))
     except MissingRuntimeError as error:
         answer = {"error": str(error)[:500], "missing": error.package}
     # Whatever a runtime raises on a damaged file must come back as the one line of the protocol.
@@ -36,3 +36,9 @@ def main(arguments: Sequence[str]) -> int:
     # A line of its own, whatever a runtime left unfinished on stdout.
     sys.stdout.write("\n" + json.dumps({**answer, "end": END}) + "\n")
     return 1 if "error" in answer else 0
+
+
+def _answer(request: Any) -> dict[str, Any]:
+    if request == {"describe": True}:
+        return describe()
+    return answers(request) if "answers" in request else measure(request)

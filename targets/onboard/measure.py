@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .counting import CALLS, Counter
-from .engine import Fed, find
+from .engine import Fed, Wanted, find
 from .host import clocks, describe, memory, pin, reset_peak, throttled
 from .timing import timed, times_of, warm_up
 
@@ -23,6 +23,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "seed": 0,
     "warmup_s": 2.0,
     "max_s": 1.0,
+    "software_gpu": False,
+    "edgepress_path": None,
 }
 
 # Calls before those that are counted: the runtime still allocates in the first ones.
@@ -38,7 +40,7 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
     if wanted["cpus"]:
         pin([int(cpu) for cpu in wanted["cpus"]])  # before the runtime asks how many there are
     path, threads = str(wanted["path"]), int(wanted["threads"])
-    engine = find(path, str(wanted["engine"]))  # imports the runtime, no part of the load time
+    engine = find(path, Wanted.of(wanted))  # imports the runtime, no part of the load time
     # Made before, because numpy's random part is loaded late and is not the file's memory.
     generator = np.random.default_rng(int(wanted["seed"]))
     reset_peak()
@@ -63,7 +65,7 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
         "peak_rss_load_bytes": peak_load,
         "peak_rss_bytes": memory("VmHWM"),
         "environment": describe(),
-        **fed.more,
+        **fed.more(),
     }
 
 

@@ -10,7 +10,7 @@ import math
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
 
@@ -175,7 +175,8 @@ def ask(
     end = re.search(rf"\n{mark} (\w+)\n", stdout)
     if end is None:
         begun = f"{mark}\n" in stdout
-        raise DeviceError(f"{link.name} {link.broken(completed, begun)}")
+        alone = replace(completed, stderr=stderr.rpartition(f"{mark}\n")[2])
+        raise DeviceError(f"{link.name} {link.broken(alone, begun)}")
     said = stdout[: end.start()].rpartition(f"{mark}\n")[2]
     return Reply(end[1], said, stderr.rpartition(f"{mark}\n")[2])
 

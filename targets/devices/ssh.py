@@ -33,6 +33,7 @@ _HOST = re.compile(
     r"(?::(?P<port>\d{1,5}))?",
     re.ASCII,
 )
+_SILENT_S = 3
 # Over the user's configuration: nobody is there to answer, and nothing but the command is wanted.
 _OPTIONS = (
     "BatchMode=yes",
@@ -47,7 +48,7 @@ _OPTIONS = (
     "PermitLocalCommand=no",
     "RemoteCommand=none",
     "RequestTTY=no",
-    "ServerAliveCountMax=3",
+    f"ServerAliveCountMax={_SILENT_S}",
     "ServerAliveInterval=1",
 )
 _CONNECTING = threading.Lock()
@@ -119,15 +120,21 @@ class SshDevice:
 
     def broken(self, completed: Completed, begun: bool) -> str:
         said = remote.last_words(completed.stderr)
-        if completed.status == 255:
+        # ssh gives 255 for its own failures and for a shell that a signal ended; its connection is
+        # another process, which takes its socket away when it ends.
+        if completed.status == 255 and not self._socket.exists():
             return (
-                f"lost its link ({said}); what ran there is being ended; see to its network and "
-                f"power, then ask again"
+                f"lost its link: it closed, or was silent for {_SILENT_S} s (last words: {said}); "
+                f"what ran there is being ended; see to its network and power, then ask again"
             )
-        when = "broke off" if begun else "did not begin"
+        if begun:
+            return (
+                f"broke off without an end (status {completed.status}; last words: {said}); see "
+                f"whether its memory ran out or it was shut down, then ask again"
+            )
         return (
-            f"{when} what was asked (status {completed.status}; last words: {said}); it must give "
-            f"a POSIX shell at login: try ssh {self.host} true"
+            f"did not begin what was asked (status {completed.status}; last words: {said}); it "
+            f"must give a POSIX shell at login: try ssh {self.host} true"
         )
 
     @property

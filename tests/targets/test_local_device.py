@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from compress.errors import DeviceError
 from targets.devices.local import LocalDevice
+from tests.processes import gone
 
 # The child starts a grandchild, writes its id, and both sleep.
 SLEEPERS = """
@@ -19,20 +19,6 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 open(sys.argv[1], "w").write(str(child.pid))
 time.sleep(float(sys.argv[2]))
 """
-
-
-def gone(process: int) -> bool:
-    """Whether it ended (a zombie that nobody reaped has ended)."""
-    for _ in range(100):
-        try:
-            os.kill(process, 0)
-            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-        except (ProcessLookupError, FileNotFoundError):
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_runs_and_returns_what_was_written() -> None:

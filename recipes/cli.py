@@ -78,14 +78,7 @@ def _parser() -> _Parser:
     bench.add_argument(
         "files", nargs="+", type=Path, metavar="FILE", help=".onnx or .tflite, or a folder of them"
     )
-    bench.add_argument(
-        "--target",
-        action="append",
-        metavar="TARGET",
-        help="local (default), ssh:user@board, adb:SERIAL, qemu:CPU; +ENGINE as local+webgpu; "
-        "several by repeating",
-    )
-    bench.add_argument("--threads", type=_counts, default=(1,), help="e.g. 1,2 (default 1)")
+    _add_targets(bench, "where to measure (default local)")
     bench.add_argument(
         "--cpus", type=_cpus, default=(), metavar="N,N", help="keep the process on these cpus"
     )
@@ -129,6 +122,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run.add_argument(
         "--plan", type=Path, metavar="FILE", help="a plan.json to hold the figures against"
     )
+    _add_targets(run, "where to measure besides local with one thread")
     run.add_argument("--smoke", action="store_true", help="tiny and quick; figures mean nothing")
     again = run.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on from the last finished epoch")
@@ -153,6 +147,13 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
     add("--weights", type=Path, metavar="FILE", help="for recipes that ask for them")
     add("--net", metavar="NAME", help="for recipes that know several nets")
     add("--seed", type=_seed, default=0, help="default 0")
+
+
+def _add_targets(command: argparse.ArgumentParser, what: str) -> None:
+    forms = "local, ssh:user@board, adb:SERIAL, qemu:CPU, +ENGINE as in local+webgpu"
+    more = f"{what}: {forms}; repeat it for several"
+    command.add_argument("--target", action="append", metavar="TARGET", help=more)
+    command.add_argument("--threads", type=_counts, default=(1,), help="e.g. 1,2 (default 1)")
 
 
 def _add_unpack(commands: argparse._SubParsersAction[_Parser]) -> None:

@@ -26,7 +26,7 @@ def table(found: Sequence[Measurement]) -> str:
         _block(_TIMED, [_timed_row(m, _baseline(m, timed)) for m in timed]),
         *(_note(m) for m in timed if m.noisy or not m.settled),
         _block(_COUNTED, [_counted_row(m, _baseline(m, counted)) for m in counted]),
-        _block(_UNTIMED, [(m.file, _where(m), str(m.untimed)) for m in other]),
+        _block(_UNTIMED, [(m.file, m.target, str(m.untimed)) for m in other]),
     ]
     return "\n".join(filter(None, blocks))
 
@@ -43,12 +43,8 @@ def _block(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def _baseline(measured: Measurement, found: Sequence[Measurement]) -> Measurement:
-    place = (measured.device, measured.engine, measured.threads)
-    return next(m for m in found if (m.device, m.engine, m.threads) == place)
-
-
-def _where(m: Measurement) -> str:
-    return m.device + ("" if m.engine == "cpu" else f"+{m.engine}")
+    place = (measured.target, measured.threads)
+    return next(m for m in found if (m.target, m.threads) == place)
 
 
 def _timed_row(m: Measurement, baseline: Measurement) -> tuple[str, ...]:
@@ -58,17 +54,17 @@ def _timed_row(m: Measurement, baseline: Measurement) -> tuple[str, ...]:
         compared = f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]"
     memory = "not shown" if m.peak_rss_bytes is None else f"{m.peak_rss_bytes / 1e6:.0f} MB"
     times = (f"{t:.3f} ms" for t in (m.median_ms, m.p10_ms, m.p90_ms))
-    return (m.file, _where(m), str(m.threads), *times, compared, f"{m.load_ms:.1f} ms", memory)
+    return (m.file, m.target, str(m.threads), *times, compared, f"{m.load_ms:.1f} ms", memory)
 
 
 def _counted_row(m: Measurement, baseline: Measurement) -> tuple[str, ...]:
     assert m.instructions is not None and baseline.instructions is not None
     total = m.instructions["insns"]
     compared = "" if m is baseline else f"{total / baseline.instructions['insns']:.3f}"
-    return (m.file, m.device, f"{total:,}", compared, _kernels(m.instructions))
+    return (m.file, m.target, f"{total:,}", compared, kernels(m.instructions))
 
 
-def _kernels(counts: Mapping[str, int]) -> str:
+def kernels(counts: Mapping[str, int]) -> str:
     """The kernels' instructions that are at least a hundredth of all, most first: 'sdot 21 %'."""
     shares = {name: counts.get(name, 0) / counts["insns"] for name in _KERNELS}
     told = sorted((n for n in shares if shares[n] >= _LEAST_SHARE), key=lambda n: -shares[n])
@@ -80,6 +76,6 @@ def _note(m: Measurement) -> str:
     if m.throttled:
         what = "the clock fell while it was measured"
     return (
-        f"noisy: {m.file} on {_where(m)} at {m.threads} thread(s): {what}; measure on a quiet "
+        f"noisy: {m.file} on {m.target} at {m.threads} thread(s): {what}; measure on a quiet "
         f"machine"
     )

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from targets import operations, tradeoff
+from targets import device_results, operations, tradeoff
 from targets.account_page import account_parts
 from targets.account_words import ACCOUNT_COLUMNS, ACCOUNT_NOTE
 from targets.advice import Advice, advise
+from targets.device_results import DeviceResult
 from targets.file_words import Cell, file_cells, file_columns, file_notes
 from targets.int8_scan import Int8Scan
 from targets.int8_words import COLUMNS, WAY_COLUMNS, int8_note, layer_cells, way_rows
@@ -67,6 +68,7 @@ def document(report: Report) -> str:
         _files(report.rows, ship),
         *_smaller(report, advice),
         *_operations(report.rows),
+        *_elsewhere(report.elsewhere),
         *_sizes(report),
         *_planned(report),
         *_causes(report),
@@ -124,6 +126,13 @@ def _operations(rows: Sequence[Row]) -> list[str]:
         return []
     drawn = table(operations.COLUMNS, cells)
     return [f"## {operations.TITLE}", escape(operations.NOTE), drawn]
+
+
+def _elsewhere(found: Sequence[DeviceResult]) -> list[str]:
+    if not found:
+        return []
+    drawn = table(device_results.COLUMNS, device_results.device_rows(found))
+    return [f"## {device_results.TITLE}", escape(device_results.NOTE), drawn]
 
 
 def _sizes(report: Report) -> list[str]:

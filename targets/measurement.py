@@ -31,7 +31,12 @@ class Target:
     @property
     def name(self) -> str:
         """As a user writes it: `local`, `local+webgpu`."""
-        return self.device.name + ("" if self.engine == "cpu" else f"+{self.engine}")
+        return named(self.device.name, self.engine)
+
+
+def named(device: str, engine: str) -> str:
+    """A target's name: the device's, and the engine's behind a plus where it is not "cpu"."""
+    return device if engine == "cpu" else f"{device}+{engine}"
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,11 @@ class Measurement:
     throttled: bool | None = None
     instructions: Mapping[str, int] | None = None
     instructions_spread: float | None = None
+
+    @property
+    def target(self) -> str:
+        """As a user writes it (see Target.name)."""
+        return named(self.device, self.engine)
 
     @property
     def timed(self) -> bool:

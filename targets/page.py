@@ -12,6 +12,7 @@ from targets.int8_page import int8_section
 from targets.latency_chart import latencies
 from targets.loss import fidelity_of
 from targets.page_tables import (
+    devices_table,
     environment,
     files_table,
     layers_table,
@@ -45,6 +46,7 @@ def page(report: Report) -> str:
         plan_section(report),
         _smaller(report, advice),
         operations_table(report.rows),
+        devices_table(report.elsewhere),
         causes_section(report.sizes_by_cause, report.rows, ship),
         tradeoff_section(report.tradeoff),
         _sensitivity(report),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from targets import operations
+from targets import device_results, operations
+from targets.device_results import DeviceResult
 from targets.file_words import Cell, file_cells, file_columns, file_notes
 from targets.report import Layer, Report, Row, SensitivityScan, StepRow
 from targets.svg import escape
@@ -105,17 +106,27 @@ def sensitivity_table(scan: SensitivityScan) -> str:
 
 def operations_table(rows: Sequence[Row]) -> str:
     """Fewer operations beside less time; '' where no file has fewer."""
+    cells = operations.operation_rows(rows)
+    return _words_table(operations.TITLE, operations.NOTE, operations.COLUMNS, cells)
+
+
+def devices_table(found: Sequence[DeviceResult]) -> str:
+    """The files on further targets; '' where there are none."""
+    cells = device_results.device_rows(found)
+    return _words_table(device_results.TITLE, device_results.NOTE, device_results.COLUMNS, cells)
+
+
+def _words_table(
+    title: str, note: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]
+) -> str:
     body = ""
-    for cells in operations.operation_rows(rows):
-        pairs = zip(operations.COLUMNS[1:], cells[1:], strict=True)
+    for cells in rows:
         values = "".join(
-            f'<td data-of="{name}" class="wrap">{escape(cell)}</td>' for name, cell in pairs
+            f'<td data-of="{name}" class="wrap">{escape(cell)}</td>'
+            for name, cell in zip(columns[1:], cells[1:], strict=True)
         )
         body += f'<tr><th scope="row">{escape(cells[0])}</th>{values}</tr>'
-    if not body:
-        return ""
-    table = _table(operations.COLUMNS, body)
-    return f"<h2>{operations.TITLE}</h2><p>{operations.NOTE}</p>{table}"
+    return f"<h2>{title}</h2><p>{note}</p>{_table(columns, body)}" if rows else ""
 
 
 def steps_table(steps: Sequence[StepRow]) -> str:

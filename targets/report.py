@@ -19,6 +19,7 @@ from compress.atomic import write_text
 from compress.errors import ReportError
 from targets.account import FileAccount
 from targets.device import Provenance
+from targets.device_results import DeviceResult
 from targets.int8_scan import Int8Scan
 from targets.planning.plan import Plan
 from targets.schema import read_data
@@ -262,7 +263,7 @@ class Report:
     Additions to schema 1: max_drop, sizes, layers, not_measured (what concerns no single row),
     smoke (false where it is not given), budget_bytes, scored_on, notes, sensitivity, int8_scan,
     tradeoff, accounts (where the bytes of each container are), sizes_by_cause (those of every
-    file), planned (what edgepress plan predicted).
+    file), planned (what edgepress plan predicted), elsewhere (the files on further targets).
     """
 
     recipe: str
@@ -286,6 +287,7 @@ class Report:
     planned: Plan | None = None
     accounts: tuple[FileAccount, ...] = ()
     sizes_by_cause: tuple[SizeAccount, ...] = ()
+    elsewhere: tuple[DeviceResult, ...] = ()
 
     def __post_init__(self) -> None:
         if self.git_commit is not None and not re.fullmatch(

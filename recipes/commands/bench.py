@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from compress.errors import DeviceError
+from recipes.toolbox.elsewhere import named_targets
 from recipes.toolbox.progress import counted_bar
 from targets.bench import RUNNABLE, Job, jobs_for
 from targets.bench_log import BenchLog
@@ -26,7 +27,7 @@ def execute(arguments: argparse.Namespace) -> None:
     DeviceError at the end where something could not be measured: what could has been printed.
     """
     files = list(_files(arguments.files))
-    targets = list(_targets(arguments.target, arguments.threads, arguments.cpus))
+    targets = list(named_targets(arguments.target or ("local",), arguments.threads, arguments.cpus))
     plan = Plan(runs=arguments.runs, rounds=arguments.rounds)
     log = BenchLog(arguments.out) if arguments.out is not None else None
     jobs = [job for job in jobs_for(files, targets) if _fits(job)]
@@ -58,17 +59,6 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
             raise DeviceError(
                 f"{path} cannot be measured: a stock runtime loads {' and '.join(RUNNABLE)}{hint}"
             )
-
-
-def _targets(
-    names: Sequence[str], threads: Sequence[int], cpus: tuple[int, ...]
-) -> Iterator[Target]:
-    """Each target with each number of threads; an emulator counts one thread only."""
-    for name in dict.fromkeys(names or ("local",)):
-        target = target_named(name, 1, cpus)
-        counted = target.device.provenance == "emulated"
-        for count in threads[:1] if counted else threads:
-            yield target_named(name, 1 if counted else count, cpus)
 
 
 def _fits(job: Job) -> bool:

@@ -31,8 +31,10 @@ def execute(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
     name, main = find_recipe(arguments.recipe)
     from recipes.planning.place import plan_of
+    from recipes.toolbox.elsewhere import named_targets
     from recipes.toolbox.team_job import one_voice, open_job
 
+    targets = tuple(named_targets(arguments.target or (), arguments.threads))
     folder = arguments.out or Path("build") / name
     plan = plan_of(name, arguments.net, folder, arguments.plan)
     job = open_job(
@@ -43,7 +45,7 @@ def execute(arguments: argparse.Namespace) -> None:
         resume=arguments.resume,
         overwrite=arguments.overwrite,
     )
-    job.plan = plan
+    job.plan, job.targets = plan, targets
     job.give(data=arguments.data, test=arguments.test, weights=arguments.weights, net=arguments.net)
     with one_voice():
         main(job)

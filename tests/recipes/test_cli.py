@@ -21,7 +21,7 @@ from recipes.toolbox.folder import MARK
 from targets.report import write_report
 from tests.forked import Forked
 from tests.recipes.commands import ROOT, edgepress, finish
-from tests.reports import make_report, make_row, write_onnx
+from tests.reports import make_report, make_row, write_onnx, write_tflite
 
 HEAVY = ("numpy", "torch", "onnx", "onnxruntime", "sklearn", "scipy", "litert_torch", "tqdm")
 RECIPE = "def main(job):\n    pass\n"
@@ -86,6 +86,9 @@ def test_the_shipped_recipes_are_found() -> None:
         (("bench", "a.onnx", "--threads", "1,x"), "'x' is not a whole number"),
         (("bench", "a.onnx", "--runs", "0"), "from 1"),
         (("bench", "nowhere.onnx"), "nowhere.onnx is not there"),
+        (("bench", "a.onnx", "--target", "usb:1"), "'usb:1' is none; targets are written local"),
+        (("bench", "a.onnx", "--cpus", "-1"), "'-1' is not a whole number from 0 to 4095"),
+        (("run", "lenet5_deep_compression", "--target", "local+npu"), "no engine 'npu'"),
         (("bench", "a.dc"), "run `edgepress unpack a.dc` first"),
         (("bench", "a.txt"), "a stock runtime loads .onnx and .tflite\n"),
         (("unpack",), "FILE"),
@@ -281,6 +284,44 @@ def test_bench_prints_a_table_and_json(tmp_path: Path, capsys: pytest.CaptureFix
     found = json.loads(capsys.readouterr().out)
     assert [(m["file"], m["threads"]) for m in found] == [("s.onnx", 1), ("s.onnx", 2)]
     assert all(len(times) == 3 for m in found for times in m["times_ms"])
+
+
+def test_bench_of_a_folder_on_two_targets_goes_on_where_it_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, log = tmp_path / "files", tmp_path / "bench.jsonl"
+    folder.mkdir()
+    write_onnx(folder / "a.onnx")
+    write_tflite(folder / "a.tflite")
+    (folder / "notes.txt").write_text("not a net")
+    command = ["bench", str(folder), "--runs", "3", "--rounds", "1", "--out", str(log)]
+    assert cli.main(command) == 0
+    first = log.read_text()
+    assert len(first.splitlines()) == 2
+    assert cli.main([*command, "--target", "local", "--target", "local+plain"]) == 0
+    said = capsys.readouterr()
+    assert log.read_text().startswith(first)
+    assert len(log.read_text().splitlines()) == 3
+    assert "local+plain runs .tflite files: not a.onnx" in said.err
+    assert said.out.splitlines()[-1].split()[:2] == ["a.tflite", "local+plain"]
+    alone = ("bench", folder / "a.onnx", "--target", "local+plain")
+    assert "runs .tflite files: not a.onnx; give others" in refused(capsys, *alone)
+    assert "is no log of a bench" in refused(capsys, *command[:-1], folder / "notes.txt")
+    (tmp_path / "empty").mkdir()
+    assert "holds no .onnx or .tflite file" in refused(capsys, "bench", tmp_path / "empty")
+
+
+def test_bench_prints_what_it_could_and_says_what_it_could_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fine = write_onnx(tmp_path / "fine.onnx")
+    (tmp_path / "damaged.onnx").write_bytes(b"no model at all")
+    files = [str(fine), str(tmp_path / "damaged.onnx")]
+    assert cli.main(["bench", *files, "--runs", "3", "--rounds", "1"]) == 2
+    said = capsys.readouterr()
+    assert said.out.splitlines()[1].startswith("fine.onnx")
+    assert said.err.startswith("edgepress: damaged.onnx cannot be measured on local")
+    assert len(said.err.splitlines()) == 1
 
 
 def test_report_renders_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

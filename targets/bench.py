@@ -7,26 +7,20 @@ judged by the median over all its calls.
 
 from __future__ import annotations
 
-import json
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar
 
-from compress.errors import DeviceError, MissingExtraError
+from compress.errors import DeviceError
 from targets.artifact import Artifact, file_sha256
-from targets.device import Completed
+from targets.asking import Answer, ask_runner
 from targets.measurement import Measurement, Plan, Target
 from targets.onboard.counting import fewest, spread
-from targets.onboard.main import END
-from targets.runner_file import runner_file
-from targets.runtimes.onnx_age import too_new
+from targets.onboard.engine import runs
 
 RUNNABLE = (".onnx", ".tflite")
-"""Files that a stock runtime loads. Others (containers) are decoded first and not measured."""
-
-# What to install for a runtime that the runner misses.
-_BRINGS = {"ai_edge_litert": "edgepress[litert]", "onnxruntime": "edgepress"}
+"""Files that a stock runtime loads. Containers are run by eager torch alone, as the baseline."""
 
 Progress = Callable[[int, int, str], None]
 """Called before each process with (done, total, file name), and once at the end."""
@@ -43,10 +37,6 @@ class Job(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.path.name} on {self.target.name}"
-
-
-Answer = Mapping[str, Any]
-"""What the runner says of one process (see targets.onboard)."""
 
 
 def benchmark(
@@ -75,8 +65,19 @@ def benchmark(
 
 def jobs_for(files: Sequence[Artifact | Path], targets: Sequence[Target]) -> list[Job]:
     """Every runnable file on every target. DeviceError where a file is gone or has changed."""
-    digests = {_path(file): _digest(file) for file in files if _path(file).suffix in RUNNABLE}
-    return [Job(path, digests[path], target) for path in digests for target in targets]
+    wanted = {_path(f): f for f in files if any(_runs(_path(f), t) for t in targets)}
+    digests = {path: _digest(file) for path, file in wanted.items()}
+    return [
+        Job(path, digests[path], target)
+        for path in digests
+        for target in targets
+        if _runs(path, target)
+    ]
+
+
+def _runs(path: Path, target: Target) -> bool:
+    """Containers only on the engines that are made for them; a stock file's error is told."""
+    return path.suffix in RUNNABLE or path.suffix in runs(target.engine)
 
 
 def turns(jobs: int, rounds: int) -> Iterator[tuple[int, int]]:
@@ -106,47 +107,14 @@ def _digest(file: Artifact | Path) -> str:
 
 def ask(job: Job, plan: Plan) -> Answer:
     """One process of the job. DeviceError where it cannot be measured, MissingExtraError."""
-    device, target = job.target.device, job.target
     request = {
-        "path": device.push(job.path),
-        "engine": target.engine,
-        "threads": target.threads,
-        "cpus": target.cpus,
+        "cpus": job.target.cpus,
         "runs": plan.runs,
         "warmup_s": plan.warmup_s,
         "max_s": plan.max_s,
         "seed": plan.seed,
     }
-    command = [device.python, device.push(runner_file()), json.dumps(request)]
-    return _answer(job.path, target, device.run(command, plan.timeout_s))
-
-
-def _answer(path: Path, target: Target, completed: Completed) -> dict[str, Any]:
-    """The runner's JSON line: the last line on stdout (a runtime may have written others)."""
-    lines = completed.stdout.strip().splitlines()
-    try:
-        answer: object = json.loads(lines[-1])
-    except (IndexError, ValueError):
-        answer = None
-    if not isinstance(answer, dict) or cast("dict[str, Any]", answer).get("end") != END:
-        last = (completed.stderr.strip().splitlines() or ["nothing"])[-1][:300]
-        raise DeviceError(
-            f"measuring {path.name} on {target.device.name} ended with status "
-            f"{completed.status} and no result; its last words: {last}"
-        )
-    fields = cast("dict[str, Any]", answer)
-    if "missing" in fields:
-        missing = str(fields["missing"])
-        wanted = _BRINGS.get(missing, missing)
-        raise MissingExtraError(
-            f"measuring {path.name} on {target.device.name} needs {missing}, which is not usable "
-            f"there ({fields['error']}); run: pip install '{wanted}'"
-        )
-    if "error" in fields:
-        said, where = str(fields["error"]), f"on {target.device.name}"
-        newer = too_new(path.read_bytes(), where, said) if path.suffix == ".onnx" else None
-        raise DeviceError(f"{path.name} {newer or f'cannot be measured {where}: {said}'}")
-    return fields
+    return ask_runner(job.path, job.target, request, plan.timeout_s)
 
 
 def summarize(job: Job, answers: Sequence[Answer]) -> Measurement:
@@ -178,7 +146,13 @@ def summarize(job: Job, answers: Sequence[Answer]) -> Measurement:
         throttled=_any([a["throttled"] for a in answers]),
         instructions=fewest(counts) if counts else None,
         instructions_spread=spread(counts) if counts else None,
+        resident_ms=_median_ms([ns for a in answers for ns in a.get("resident_ns", ())]),
+        accelerator=first.get("accelerator"),
     )
+
+
+def _median_ms(times_ns: Sequence[int]) -> float | None:
+    return statistics.median(times_ns) / 1e6 if times_ns else None
 
 
 def _extreme(pick: Callable[[list[_N]], _N], values: list[_N | None]) -> _N | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,15 @@ class Target:
     """Where and how files are measured. The runtime follows from the file: .onnx or .tflite.
 
     engine: of targets.onboard.engine; "cpu" is the runtime with its own kernels. cpus: the numbers
-    of those that the process is kept on; none: the system chooses.
+    of those that the process is kept on; none: the system chooses. software_gpu: a GPU engine may
+    compute on an adapter that is a program, which gives outputs and no latency.
     """
 
     device: Device
     threads: int = 1
     engine: str = "cpu"
     cpus: tuple[int, ...] = ()
+    software_gpu: bool = False
 
     @property
     def name(self) -> str:
@@ -67,6 +70,9 @@ class Measurement:
     were taken, None where the device does not show it. `untimed`: why the times, if there are any,
     are no latency. `instructions`: of one inference, "insns" and those of each class by name, the
     fewest of several calls; `instructions_spread`: how far the most lay above, as a fraction.
+    `accelerator`, of GPU engines: the adapter, nodes left on the processor, copies between, as far
+    as the runtime tells; `resident_ms`: the median with the input in its memory already (on WebGPU
+    the output still comes back: nothing else waits for it); None where it cannot be timed.
     """
 
     file: str
@@ -92,6 +98,8 @@ class Measurement:
     throttled: bool | None = None
     instructions: Mapping[str, int] | None = None
     instructions_spread: float | None = None
+    resident_ms: float | None = None
+    accelerator: Mapping[str, Any] | None = None
 
     @property
     def target(self) -> str:

@@ -80,6 +80,13 @@ _MODULES: Mapping[tuple[str, str], str] = {
     (".onnx", "cpu"): "onnxruntime_cpu",
     (".tflite", "cpu"): "litert_cpu",
     (".tflite", "plain"): "litert_cpu",
+    (".onnx", "webgpu"): "webgpu_onnxruntime",
+    (".tflite", "webgpu"): "webgpu_litert",
+    (".tflite", "webgpu-fp16"): "webgpu_litert",
+    (".onnx", "cuda"): "cuda_onnxruntime",
+    (".onnx", "tensorrt"): "cuda_onnxruntime",
+    (".dc", "torch"): "torch_eager",
+    (".dc", "torch-cuda"): "torch_eager",
 }
 ENGINES = tuple(dict.fromkeys(name for _, name in _MODULES))
 

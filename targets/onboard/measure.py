@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,20 +87,29 @@ def _times(fed: Fed, wanted: Mapping[str, Any]) -> dict[str, Any]:
     counter = Counter.from_environment()
     if counter is not None:
         return _counts(fed, counter)
+    if fed.untimed is not None:
+        return _untimed(timed(fed.call), 1, fed.untimed)
     first_ns = timed(fed.call)
     warmup, settled = warm_up(fed.call, float(wanted["warmup_s"]))
     before = clocks()
     times = times_of(fed.call, int(wanted["runs"]), float(wanted["max_s"]))
     after = clocks()
+    resident = [] if fed.resident is None else _resident(fed.resident, wanted)
     return {
         "first_ns": first_ns,
         "warmup": warmup,
         "settled": settled,
         "times_ns": times,
-        "untimed": fed.untimed,
+        "resident_ns": resident,
+        "untimed": None,
         "clocks": [before, after],
         "throttled": throttled(before, after),
     }
+
+
+def _resident(call: Callable[[], object], wanted: Mapping[str, Any]) -> list[int]:
+    warm_up(call, float(wanted["warmup_s"]))
+    return times_of(call, int(wanted["runs"]), float(wanted["max_s"]))
 
 
 def _counts(fed: Fed, counter: Counter) -> dict[str, Any]:
@@ -109,14 +118,19 @@ def _counts(fed: Fed, counter: Counter) -> dict[str, Any]:
         fed.call()
     for _ in range(CALLS):
         counter.call(fed.call)
+    return {**_untimed(first_ns, _UNCOUNTED, "emulated"), "counts": counter.counts()}
+
+
+def _untimed(first_ns: int, warmup: int, why: str) -> dict[str, Any]:
+    """What is said of calls that are no latency."""
     shown = clocks()
     return {
         "first_ns": first_ns,
-        "warmup": _UNCOUNTED,
+        "warmup": warmup,
         "settled": True,
         "times_ns": [],
-        "untimed": "emulated",
+        "resident_ns": [],
+        "untimed": why,
         "clocks": [shown, shown],
         "throttled": None,
-        "counts": counter.counts(),
     }

@@ -19,6 +19,7 @@ from targets.onboard import timing
 from targets.runner_file import runner_bytes, runner_file
 from tests.reports import write_onnx, write_tflite
 
+OURS = ("compress", "targets", "recipes", "tests")
 SOURCES = sorted(Path(onboard.__file__).parent.glob("*.py"))
 
 
@@ -34,16 +35,40 @@ def ask(request: object, script: Path | None = None) -> tuple[int, list[str]]:
     return done.returncode, done.stdout.strip().splitlines()
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_it_imports_nothing_of_ours(source: Path) -> None:
-    """Absolutely: the pushed package has another name. Runtimes are imported when asked for."""
-    names: set[str] = set()
+def imported(source: Path) -> tuple[set[str], set[str]]:
+    """(top-level names imported absolutely by statement, all names given to import_module)."""
+    statements: set[str] = set()
+    calls: set[str] = set()
     for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
+            statements |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            names.add((node.module or "").partition(".")[0])
-    assert names <= {*sys.stdlib_module_names, "numpy"}
+            statements.add((node.module or "").partition(".")[0])
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "importlib.import_module":
+            calls.add(ast.unparse(node.args[0]))
+    return statements, calls
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_it_imports_nothing_of_ours(source: Path) -> None:
+    """Absolutely: the pushed package has another name. Runtimes are imported when asked for.
+
+    One module reads containers and runs where edgepress is installed; no other may follow it.
+    """
+    statements, calls = imported(source)
+    assert statements <= {*sys.stdlib_module_names, "numpy"}
+    ours = {name for name in calls if name.strip("'\"").partition(".")[0] in OURS}
+    own = {"'targets.formats.deep_compression'"} if source.stem == "torch_eager" else set()
+    assert ours == own
+
+
+def test_what_is_imported_late_is_named_in_the_code() -> None:
+    """Where it is not a literal, it is a runtime's name or a module of this package."""
+    late = {call for source in SOURCES for call in imported(source)[1]}
+    assert late == {
+        *("'torch'", "'onnxruntime'", "'targets.formats.deep_compression'", "_PLUGIN"),
+        *("f'{package}.interpreter'", "f'{_PACKAGE}.compiled_model'", "f'{__package__}.{module}'"),
+    }
 
 
 def test_the_file_is_named_by_its_contents_and_made_anew_where_damaged(
@@ -175,7 +200,8 @@ def test_warm_up_ends_when_two_windows_agree_or_at_its_limit(
         ("corrupt.onnx", b"not a protobuf at all", "error"),
         ("empty.onnx", b"", "error"),
         ("corrupt.tflite", b"TFL3 but not really", "error"),
-        ("net.dc", b"anything", "neither .onnx nor .tflite"),
+        ("net.bin", b"anything", "neither .dc nor .onnx nor .tflite"),
+        ("net.dc", b"anything", "no engine 'cpu' runs .dc files; there are: torch, torch-cuda"),
         ("net.tflite", b"anything", "no engine 'gpu' runs .tflite files; there are: cpu"),
     ],
 )
@@ -185,7 +211,7 @@ def test_a_bad_file_is_one_json_line(
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
-    engine = "gpu" if "engine" in says else "cpu"
+    engine = "gpu" if "'gpu'" in says else "cpu"
     status, lines = ask({"path": str(path), "engine": engine})
     assert status == 1
     assert len(lines) == 1

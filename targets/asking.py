@@ -1,0 +1,90 @@
+"""The runner asked: one request, one process on the device, one answer that is believed or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import targets
+from compress.errors import DeviceError, MissingExtraError
+from targets.device import Completed
+from targets.devices.local import LocalDevice
+from targets.measurement import Target
+from targets.onboard.main import END
+from targets.runner_file import runner_file
+from targets.runtimes.onnx_age import too_new
+
+# What to install for a runtime that the runner misses.
+_BRINGS = {
+    "ai_edge_litert": "edgepress[litert]",
+    "onnxruntime": "edgepress",
+    "onnxruntime_ep_webgpu": "edgepress[webgpu]",
+    "torch": "edgepress",
+}
+# The engines that read our own containers, by the packages that stand here.
+_OWN = ("torch", "torch-cuda")
+
+Answer = Mapping[str, Any]
+"""What the runner says of one process (see targets.onboard)."""
+
+
+def ask_runner(
+    path: Path, target: Target, request: Mapping[str, Any], timeout_s: float
+) -> dict[str, Any]:
+    """What the runner answers to `request` about the file on the target.
+
+    Raises DeviceError where it cannot run the file there, MissingExtraError without the runtime.
+    """
+    device = target.device
+    whole = {
+        "path": device.push(path),
+        "engine": target.engine,
+        "threads": target.threads,
+        "software_gpu": target.software_gpu,
+        "edgepress_path": _own_packages(path, target),
+        **request,
+    }
+    command = [device.python, device.push(runner_file()), json.dumps(whole)]
+    return _answer(path, target, device.run(command, timeout_s))
+
+
+def _own_packages(path: Path, target: Target) -> str | None:
+    """The folder of our packages, for the engines that import them: on this machine alone."""
+    if target.engine not in _OWN:
+        return None
+    if not isinstance(target.device, LocalDevice):
+        raise DeviceError(
+            f"{path.name} cannot be measured on {target.name}: the engine {target.engine} needs "
+            f"edgepress itself and runs on local only; write local+{target.engine}"
+        )
+    return str(Path(targets.__path__[0]).resolve().parent)
+
+
+def _answer(path: Path, target: Target, completed: Completed) -> dict[str, Any]:
+    """The runner's JSON line: the last line on stdout (a runtime may have written others)."""
+    lines = completed.stdout.strip().splitlines()
+    try:
+        answer: object = json.loads(lines[-1])
+    except (IndexError, ValueError):
+        answer = None
+    if not isinstance(answer, dict) or cast("dict[str, Any]", answer).get("end") != END:
+        last = (completed.stderr.strip().splitlines() or ["nothing"])[-1][:300]
+        raise DeviceError(
+            f"measuring {path.name} on {target.device.name} ended with status "
+            f"{completed.status} and no result; its last words: {last}"
+        )
+    fields = cast("dict[str, Any]", answer)
+    if "missing" in fields:
+        missing = str(fields["missing"])
+        wanted = _BRINGS.get(missing, missing)
+        raise MissingExtraError(
+            f"measuring {path.name} on {target.device.name} needs {missing}, which is not usable "
+            f"there ({fields['error']}); run: pip install '{wanted}'"
+        )
+    if "error" in fields:
+        said, where = str(fields["error"]), f"on {target.device.name}"
+        newer = too_new(path.read_bytes(), where, said) if path.suffix == ".onnx" else None
+        raise DeviceError(f"{path.name} {newer or f'cannot be measured {where}: {said}'}")
+    return fields

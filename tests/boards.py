@@ -1,4 +1,7 @@
-"""What `make boards` unpacked, and a real sshd on loopback that stands for a board."""
+"""What `make boards` unpacked, and a real sshd on loopback that stands for a board.
+
+The programs lie in build/boards; EDGEPRESS_BOARDS names another folder.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent / "build" / "boards" / "root"
-LIBRARIES = ROOT / "usr" / "lib" / "x86_64-linux-gnu"
+FOLDER = Path(
+    os.environ.get("EDGEPRESS_BOARDS") or Path(__file__).resolve().parent.parent / "build/boards"
+).absolute()
+ROOT = FOLDER / "root"
 APPLETS = "cat chmod cut df dirname echo env find head id kill ln ls mkdir mv od printf ps pwd rm"
 APPLETS += " rmdir setsid sh sha256sum sleep tail test touch tr true uname wc"
 
@@ -29,8 +34,19 @@ export LD_LIBRARY_PATH="$2" && exec "$3" -D -e -f "$1/sshd_config"
 
 def require() -> None:
     """Skip where the programs are missing."""
-    if not (ROOT.parent / "ready.stamp").is_file():
-        pytest.skip("build/boards is missing; run: make boards")
+    if not (FOLDER / "ready.stamp").is_file():
+        pytest.skip(f"the programs of boards are not in {FOLDER}; run: make boards")
+
+
+def program(name: str) -> Path:
+    """An unpacked program; newer systems have all of them below usr."""
+    places = ("usr/bin", "bin", "usr/sbin", "usr/lib/android-sdk/platform-tools")
+    found = (ROOT / place / name for place in places if (ROOT / place / name).is_file())
+    return next(found)
+
+
+def libraries() -> Path:
+    return next(path for path in (ROOT / "usr/lib").glob("*-linux-gnu"))
 
 
 def free_port() -> int:
@@ -43,10 +59,24 @@ def shell_of(folder: Path, box: str, shell: str) -> Path:
     """A folder for PATH that holds nothing but the applets of `box` and `shell` as sh."""
     folder.mkdir()
     for name in APPLETS.split():
-        (folder / name).symlink_to(ROOT / "bin" / box)
+        (folder / name).symlink_to(program(box))
     (folder / "sh").unlink()
-    (folder / "sh").symlink_to(ROOT / "bin" / shell)
+    (folder / "sh").symlink_to(program(shell))
     return folder
+
+
+def adb_client(folder: Path) -> Path:
+    """A folder for PATH with the unpacked adb client; its server and keys stay in `folder`."""
+    require()
+    (folder / "bin").mkdir()
+    paths = f"{libraries()}:{libraries()}/android"
+    wrapper = folder / "bin" / "adb"
+    wrapper.write_text(
+        f'#!/bin/sh\nexport LD_LIBRARY_PATH="{paths}" HOME="{folder}"\n'
+        f'export ANDROID_ADB_SERVER_PORT={free_port()} TMPDIR="{folder}"\nexec "{program("adb")}" "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    return wrapper.parent
 
 
 @dataclass
@@ -63,7 +93,7 @@ class Board:
 
     def start(self) -> None:
         argv = ["unshare", "-m", "--propagation", "private", "sh", "-c", NAMESPACE, "-"]
-        arguments = [self.folder, LIBRARIES, ROOT / "usr" / "sbin" / "sshd"]
+        arguments = [self.folder, libraries(), program("sshd")]
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen([*argv, *map(str, arguments)], stdout=log, stderr=log)
         self.processes.append(process)

@@ -9,7 +9,7 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
@@ -40,8 +40,8 @@ class Link(Protocol):
     @property
     def folder(self) -> str: ...
 
-    def talk(self, command: str, timeout_s: float, source: Path | None = None) -> Completed:
-        """Give the login shell a command line; stdin is `source`, or stays open and empty.
+    def talk(self, command: str, timeout_s: float) -> Completed:
+        """Give the shell there a command line; stdin stays open and empty.
 
         Raises DeviceError where nothing can be begun there, or no end comes in time. A link that
         breaks later shows in what is missing at the end of stdout.
@@ -54,6 +54,10 @@ class Link(Protocol):
 
     def broken(self, completed: Completed, begun: bool) -> str:
         """Why a command came back without its end: what was found; what to do."""
+        ...
+
+    def without(self, command: str) -> str:
+        """What to do where there is no such command."""
         ...
 
 
@@ -121,9 +125,7 @@ def run(link: Link, argv: Sequence[str], timeout_s: float) -> Completed:
             f"ask for fewer runs or allow more time"
         )
     if reply.status == "absent":
-        raise DeviceError(
-            f"{link.name} has no command {argv[0]!r}; install it there, or give the path of one"
-        )
+        raise DeviceError(f"{link.name} has no command {argv[0]!r}; {link.without(argv[0])}")
     if not reply.status.isdigit():
         _fail(link, f"could not run {argv[0]}", reply)
     # A shell gives 128 + N for a command that signal N ended.
@@ -161,13 +163,16 @@ def ask(
     script: str,
     arguments: Sequence[str],
     timeout_s: float = ANSWER_S,
-    source: Path | None = None,
+    talk: Callable[[str, float], Completed] | None = None,
 ) -> Reply:
-    """Run one of the scripts on the board. DeviceError where its end did not come back."""
+    """Run one of the scripts on the board; `talk` where it is not the link's own.
+
+    Raises DeviceError where its end did not come back.
+    """
     if any("\0" in argument for argument in arguments):
         raise DeviceError(f"{link.name}: a command's arguments cannot hold a NUL letter")
     mark = f"edgepress{secrets.token_hex(8)}"
-    completed = link.talk(scripts.framed(script, arguments, mark), timeout_s, source)
+    completed = (talk or link.talk)(scripts.framed(script, arguments, mark), timeout_s)
     stdout, stderr = completed.stdout, completed.stderr
     # A terminal between (old adb) ends lines with \r\n and joins both streams into one.
     if f"{mark}\r\n" in stdout:

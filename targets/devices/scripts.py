@@ -28,7 +28,7 @@ if [ -z "$s" ]; then
   exec 3<&0 </dev/null
   limit=$1
   shift
-  finish() { kill -9 -$p $p ${w:+-$w $w}; }
+  finish() { kill -9 -$p $p ${w:+-$w $w} $l; }
   trap 's=overran' USR1
   trap 'finish; exit 129' HUP INT TERM
   setsid "$@" 3<&- &
@@ -41,7 +41,7 @@ if [ -z "$s" ]; then
   wait $p
   e=$?
   s=${s:-$e}
-  { finish; kill -9 $l; wait $w $l; } 2>/dev/null
+  { finish; wait $w $l; } 2>/dev/null
 fi
 """
 

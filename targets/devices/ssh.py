@@ -17,8 +17,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import IO
 
 from compress.errors import DeviceError
 from targets.device import Completed, Provenance
@@ -99,24 +100,18 @@ class SshDevice:
         """Remove what was pushed there; how many files."""
         return remote.clean(self)
 
-    def talk(self, command: str, timeout_s: float, source: Path | None = None) -> Completed:
-        self._connect()
-        argv = [*self._client(), "--", self._destination, command]
-        try:
-            if source is None:
-                stdin = subprocess.PIPE
-                return run_to_end(argv, timeout_s + _GRACE_S, stdin, leave_children=True)
-            with source.open("rb") as file:
-                return run_to_end(argv, timeout_s + _GRACE_S, file, leave_children=True)
-        except subprocess.TimeoutExpired:
-            raise DeviceError(
-                f"{self.name} answered nothing for {timeout_s + _GRACE_S:g} s although its link "
-                f"stands; see whether the board is overloaded"
-            ) from None
+    def talk(self, command: str, timeout_s: float) -> Completed:
+        return self._talk(subprocess.PIPE, command, timeout_s)
 
     def bring(self, path: Path, part: str, there: str, digest: str) -> remote.Reply:
-        arguments = [part, there, digest]
-        return remote.ask(self, scripts.RECEIVE, arguments, remote.bring_time_s(path), path)
+        with path.open("rb") as file:
+            arguments = [part, there, digest]
+            time_s, talk = remote.bring_time_s(path), partial(self._talk, file)
+            return remote.ask(self, scripts.RECEIVE, arguments, time_s, talk)
+
+    def without(self, command: str) -> str:
+        del command
+        return "install it there, or give the path of one"
 
     def broken(self, completed: Completed, begun: bool) -> str:
         said = remote.last_words(completed.stderr)
@@ -137,6 +132,17 @@ class SshDevice:
             f"must give a POSIX shell at login: try ssh {self.host} true"
         )
 
+    def _talk(self, stdin: int | IO[bytes], command: str, timeout_s: float) -> Completed:
+        self._connect()
+        argv = [*self._client(), "--", self._destination, command]
+        try:
+            return run_to_end(argv, timeout_s + _GRACE_S, stdin, leave_children=True)
+        except subprocess.TimeoutExpired:
+            raise DeviceError(
+                f"{self.name} answered nothing for {timeout_s + _GRACE_S:g} s although its link "
+                f"stands; see whether the board is overloaded"
+            ) from None
+
     @property
     def _destination(self) -> str:
         found = _HOST.fullmatch(self.host)
@@ -147,7 +153,7 @@ class SshDevice:
     @property
     def _socket(self) -> Path:
         key = "\0".join([self.host, *self.options])
-        return _sockets() / hashlib.sha256(key.encode()).hexdigest()[:16]
+        return socket_folder() / hashlib.sha256(key.encode()).hexdigest()[:16]
 
     def _client(self) -> list[str]:
         found = _HOST.fullmatch(self.host)
@@ -164,10 +170,11 @@ class SshDevice:
             argv = [*self._client(), "--", self._destination, "true"]
             try:
                 completed = run_to_end(argv, _CONNECT_S, leave_children=True)
-            except FileNotFoundError:
+            except OSError as error:
                 raise DeviceError(
-                    f"{self.name} needs the OpenSSH client, and there is no `ssh` here; install it"
-                ) from None
+                    f"{self.name} needs OpenSSH's client `ssh`, which cannot be started here "
+                    f"({error.strerror}); install it"
+                ) from error
             except subprocess.TimeoutExpired:
                 raise DeviceError(
                     f"{self.name} began to answer but let nobody in for {_CONNECT_S:g} s; "
@@ -178,12 +185,12 @@ class SshDevice:
 
 
 @cache
-def _sockets() -> Path:
+def socket_folder() -> Path:
     """The folder of this process's connections; a short name, for a socket's path holds 104 bytes.
 
     They are closed when the process ends; one that is killed leaves them to end after a minute.
     """
-    folder = Path(tempfile.mkdtemp(prefix="edgepress-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="edgepress-ssh-", dir="/tmp"))
     atexit.register(_close, folder)
     return folder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from tests.boards import Board, make_board
 from tests.processes import gone, noted
 from tests.reports import write_onnx
 
-QUICK = Plan(runs=5, rounds=2, warmup_s=0.05, max_s=0.2)
+QUICK = Plan(runs=5, rounds=1, warmup_s=0.05, max_s=0.2)
 # Writes its process id and sleeps, as does a child that ignores what is no SIGKILL.
 SLEEPERS = 'trap \'\' HUP INT TERM; echo $$ > "$0"; sleep 60 & echo $! > "$0.child"; sleep 61'
 
@@ -202,7 +203,7 @@ def test_a_killed_link_is_told_and_leaves_no_process(board: Board, tmp_path: Pat
 
 def test_a_frozen_link_is_told_and_leaves_no_process(board: Board, tmp_path: Path) -> None:
     """The board's sshd, itself frozen, tells the command nothing: its deadline ends it."""
-    sleeping = Sleeping(board, tmp_path / "note", timeout_s=8)
+    sleeping = Sleeping(board, tmp_path / "note", timeout_s=5)
     os.kill(sleeping.connection, signal.SIGSTOP)
     try:
         assert "lost its link" in sleeping.error(within_s=10)
@@ -217,19 +218,22 @@ def test_when_we_are_ended_the_command_ends(
     board: Board, tmp_path: Path, sent: signal.Signals
 ) -> None:
     code = (
-        "import sys; from targets.devices.ssh import SshDevice\n"
+        "import sys; from targets.devices.ssh import SshDevice, socket_folder\n"
+        "print(socket_folder(), flush=True)\n"
         "SshDevice(sys.argv[1], options=tuple(sys.argv[4:]))"
         ".run(['sh', '-c', sys.argv[2], sys.argv[3]], 60)"
     )
     note = tmp_path / "note"
     argv = [sys.executable, "-c", code, f"board@127.0.0.1:{board.port}", SLEEPERS, str(note)]
-    process = subprocess.Popen([*argv, *board.options()], stderr=subprocess.PIPE)
+    process = subprocess.Popen([*argv, *board.options()], stdout=-1, stderr=-1)
     try:
         processes = [noted(note, 20), noted(tmp_path / "note.child")]
         process.send_signal(sent)
-        process.communicate(timeout=10)
+        said, _ = process.communicate(timeout=10)
     finally:
         process.kill()
+    # One that is killed cannot tidy up behind itself.
+    shutil.rmtree(said.decode().strip(), ignore_errors=sent == signal.SIGINT)
     assert all(gone(process) for process in processes)
 
 
@@ -309,7 +313,9 @@ def test_what_cannot_be_reached_or_logged_into_is_told(board: Board) -> None:
 
 def test_without_a_client_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(DeviceError, match="needs the OpenSSH client, and there is no `ssh` here"):
+    with pytest.raises(
+        DeviceError, match="needs OpenSSH's client `ssh`, which cannot be started here"
+    ):
         SshDevice("board@nowhere").run(["true"], 5)
 
 

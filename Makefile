@@ -18,7 +18,7 @@ PACKAGES := $(VENV)/packages-$(LOCK_KEY).stamp
 READY := $(VENV)/edgepress-$(LOCK_KEY)-$(PROJECT_KEY).stamp
 
 .DELETE_ON_ERROR:
-.PHONY: help env demo results test lint format bench bench-coding bench-int8 bench-channels web old boards lock clean
+.PHONY: help env demo results test lint format bench bench-coding bench-int8 bench-channels web old boards vulkan lock clean
 
 help:
 	@echo 'make demo    train, compress, export and measure LeNet-5 on MNIST, into $(OUT)'
@@ -33,6 +33,7 @@ help:
 	@echo 'make web     onnxruntime-web for the tests that run in it (needs Node and npm)'
 	@echo 'make old     an old onnxruntime for the tests that run in it'
 	@echo 'make boards  sshd, adb and small shells for the tests of boards, into build/ (needs apt-get)'
+	@echo 'make vulkan  a software Vulkan for the tests of GPU engines, into build/ (needs apt-get)'
 	@echo 'make lock    resolve the newest allowed versions into requirements.lock'
 	@echo 'make clean   remove the environment, the outputs and the caches'
 
@@ -124,6 +125,19 @@ boards:
 	cd build/boards/packages && apt-get -qq download $(BOARD_PACKAGES)
 	for package in build/boards/packages/*.deb; do dpkg -x "$$package" build/boards/root || exit 1; done
 	@touch build/boards/ready.stamp
+
+# SwiftShader and a Vulkan loader out of Debian's chromium, for the tests of GPU engines: 32 MB
+# fetched, 6 MB kept, nothing installed. Mesa's program of Debian 12 is too old for WebGPU.
+VULKAN_FILES := libvk_swiftshader.so libvulkan.so.1 vk_swiftshader_icd.json
+vulkan:
+	@command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || { \
+	  echo 'edgepress: make vulkan needs the apt-get and dpkg of Debian 12' >&2; exit 2; }
+	rm -rf build/vulkan && mkdir -p build/vulkan
+	cd build/vulkan && apt-get -qq download chromium-common
+	cd build/vulkan && dpkg-deb --fsys-tarfile chromium-common_*.deb > files.tar
+	cd build/vulkan && tar -xf files.tar --strip-components=4 $(VULKAN_FILES:%=./usr/lib/chromium/%)
+	rm build/vulkan/files.tar build/vulkan/*.deb
+	@touch build/vulkan/ready.stamp
 
 # Needs no environment: it resolves afresh, so that nothing installed here sways the answer.
 lock:

@@ -112,7 +112,7 @@ class LiteRtSession:
         """As `predict`, but the file's own output numbers: integers of an integer file."""
         index = self._output["index"]
         parts: list[NDArray[Any]] = []
-        for feed in self._feeds(batch):
+        for feed in self.feeds(batch):
             self._run(self._engine, feed)
             parts.append(self._engine.get_tensor(index))
         if not parts:
@@ -142,7 +142,7 @@ class LiteRtSession:
             order += [int(index) for index in operator["outputs"]]
         wanted = [i for i in dict.fromkeys(order) if i in details and is_real(details[i])]
         found: dict[int, list[FloatArray]] = {index: [] for index in wanted}
-        for feed in self._feeds(batch):
+        for feed in self.feeds(batch):
             self._run(engine, feed)
             for index in wanted:
                 value = dequantized(engine.get_tensor(index), details[index])
@@ -165,7 +165,7 @@ class LiteRtSession:
     def _plain_details(self) -> list[dict[str, Any]]:
         return list(self._plain.get_tensor_details())
 
-    def _feeds(self, batch: FloatArray) -> list[NDArray[Any]]:
+    def feeds(self, batch: FloatArray) -> list[NDArray[Any]]:
         """The batch in the file's layout, type and batch size."""
         wanted = tuple(int(size) for size in self._input["shape"])
         given = np.asarray(batch, dtype=np.float32)

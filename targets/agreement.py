@@ -1,0 +1,79 @@
+"""A file's outputs on an engine beside those of the processor's: how near, and what ran where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from targets.answers import agreement
+from targets.device_answers import DeviceAnswers, answers_on, own_inputs
+from targets.measurement import Target
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One file on one target beside the same file on the same device's processor.
+
+    largest: the largest difference of an output, in its own units: steps of an integer output.
+    range: the largest output of the processor, in the same units. top1: share of the pictures, in
+    [0, 1], with the same first class; None where the output is no row of classes. nodes: by who ran
+    them; cpu_nodes: those that the engine left to the processor, by operator; copies: between the
+    two, by direction; each None where the runtime does not tell.
+    """
+
+    file: str
+    target: str
+    pictures: int
+    runtime: str
+    provider: str
+    adapter: str | None
+    largest: float
+    range: float
+    top1: float | None
+    nodes: Mapping[str, int] | None
+    cpu_nodes: Mapping[str, int] | None
+    copies: Mapping[str, int] | None
+
+
+def outputs_against_cpu(
+    path: Path, target: Target, pictures: NDArray[np.float32], timeout_s: float = 600.0
+) -> Agreement:
+    """Run the file on `target` and on its device's processor, on pictures (N, C, H, W).
+
+    Raises DeviceError where the engine refuses the file or fell back, MissingExtraError.
+    """
+    inputs = own_inputs(path, pictures)
+    found = answers_on(path, target, inputs, timeout_s)
+    on_cpu = answers_on(path, replace(target, engine="cpu"), inputs, timeout_s)
+    return compared(path, target, found, on_cpu)
+
+
+def compared(path: Path, target: Target, found: DeviceAnswers, on_cpu: DeviceAnswers) -> Agreement:
+    """`found` beside `on_cpu`, both for the same inputs."""
+    ours, theirs = (a.outputs.astype(np.float64) for a in (found, on_cpu))
+    accelerator = found.accelerator or {}
+    return Agreement(
+        file=path.name,
+        target=target.name,
+        pictures=len(ours),
+        runtime=found.runtime,
+        provider=found.provider,
+        adapter=accelerator.get("adapter"),
+        largest=float(np.abs(ours - theirs).max()),
+        range=float(np.abs(theirs).max()),
+        top1=_top1(on_cpu.outputs, found.outputs),
+        nodes=accelerator.get("nodes"),
+        cpu_nodes=accelerator.get("cpu_nodes"),
+        copies=accelerator.get("copies"),
+    )
+
+
+def _top1(theirs: NDArray[Any], ours: NDArray[Any]) -> float | None:
+    if ours.ndim != 2:
+        return None
+    return agreement(theirs.astype(np.float32), ours.astype(np.float32))

@@ -70,10 +70,11 @@ def adb_client(folder: Path) -> Path:
     require()
     (folder / "bin").mkdir()
     paths = f"{libraries()}:{libraries()}/android"
+    client, port = program("adb"), free_port()
     wrapper = folder / "bin" / "adb"
     wrapper.write_text(
         f'#!/bin/sh\nexport LD_LIBRARY_PATH="{paths}" HOME="{folder}"\n'
-        f'export ANDROID_ADB_SERVER_PORT={free_port()} TMPDIR="{folder}"\nexec "{program("adb")}" "$@"\n'
+        f'export ANDROID_ADB_SERVER_PORT={port} TMPDIR="{folder}"\nexec "{client}" "$@"\n'
     )
     wrapper.chmod(0o755)
     return wrapper.parent

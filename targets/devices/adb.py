@@ -165,5 +165,6 @@ def _said(completed: Completed) -> str:
 def _error(completed: Completed) -> str:
     """What a client that failed calls its error; all that it said where it does not say so."""
     said = _said(completed)
-    found = re.search(r"error: (.*)", said)
+    # Long paths before it would push the reason out of our line.
+    found = re.search(r"error: (?:failed to copy '.*' to '.*': )?(.*)", said)
     return found[1].strip() if found else said

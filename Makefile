@@ -18,7 +18,7 @@ PACKAGES := $(VENV)/packages-$(LOCK_KEY).stamp
 READY := $(VENV)/edgepress-$(LOCK_KEY)-$(PROJECT_KEY).stamp
 
 .DELETE_ON_ERROR:
-.PHONY: help env demo results test lint format bench bench-coding bench-int8 bench-channels web old boards vulkan lock clean
+.PHONY: help env demo results test lint format bench bench-coding bench-int8 bench-channels web old boards vulkan arm lock clean
 
 help:
 	@echo 'make demo    train, compress, export and measure LeNet-5 on MNIST, into $(OUT)'
@@ -34,6 +34,7 @@ help:
 	@echo 'make old     an old onnxruntime for the tests that run in it'
 	@echo 'make boards  sshd, adb and small shells for the tests of boards, into build/ (needs apt-get)'
 	@echo 'make vulkan  a software Vulkan for the tests of GPU engines, into build/ (needs apt-get)'
+	@echo 'make arm     an emulated ARM userland for the tests that run in it, into build/ (needs apt-get)'
 	@echo 'make lock    resolve the newest allowed versions into requirements.lock'
 	@echo 'make clean   remove the environment, the outputs and the caches'
 
@@ -138,6 +139,12 @@ vulkan:
 	cd build/vulkan && tar -xf files.tar --strip-components=4 $(VULKAN_FILES:%=./usr/lib/chromium/%)
 	rm build/vulkan/files.tar build/vulkan/*.deb
 	@touch build/vulkan/ready.stamp
+
+# An emulated ARM userland for tests/targets/devices/test_qemu.py, which takes it from here where
+# `edgepress devices setup qemu` has made none for this user.
+arm: $(READY)
+	$(PY) -c 'from pathlib import Path; from targets.devices.qemu.setup import setup_qemu; \
+	  setup_qemu(print, Path("build/qemu"))'
 
 # Needs no environment: it resolves afresh, so that nothing installed here sways the answer.
 lock:

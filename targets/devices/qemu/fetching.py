@@ -79,7 +79,9 @@ def debian_packages(wanted: Sequence[str], architecture: str, folder: Path) -> l
     done = run([apt, "-c", str(late), *options, "install", *wanted], environment)
     fetched = sorted((folder / "cache" / "archives").glob("*.deb"))
     if done.status != 0 or not fetched:
-        reason = _complaint(update.stderr) or _complaint(done.stderr) or "no reason told"
+        # Without network it is the update that says so; what follows knows of no package.
+        failed = [line for line in update.stderr.splitlines() if "Failed to fetch" in line]
+        reason = _complaint("\n".join(failed)) or _complaint(done.stderr) or _last(done.stderr)
         raise DeviceError(
             f"apt-get cannot fetch {', '.join(wanted)} for {architecture}: {reason}; it needs the "
             f"network and sources that offer {architecture}, as Debian's do"
@@ -122,7 +124,8 @@ def wheels(wanted: Sequence[str], python: str, folder: Path) -> None:
     if done.status != 0:
         reason = _complaint(done.stderr) or _last(done.stderr)
         raise DeviceError(
-            f"pip cannot fetch {', '.join(wanted)} for aarch64 and Python {python}: {reason}"
+            f"pip cannot fetch {', '.join(wanted)} for aarch64 and Python {python}: {reason}; it "
+            f"needs the network, and an index that has them"
         )
 
 

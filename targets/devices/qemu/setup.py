@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -20,6 +19,7 @@ from targets.devices.qemu import fetching
 from targets.devices.qemu.cpuinfo import PROBE, PROCESSORS, cpuinfo
 from targets.devices.qemu.profiles import PROFILES
 from targets.devices.qemu.userland import (
+    MANIFEST,
     WHEELS,
     Userland,
     default_folder,
@@ -33,7 +33,7 @@ from targets.devices.qemu.userland import (
 Progress = Callable[[str], None]
 """Called with a line for each part that is there, with its size and time."""
 
-_FREE_BYTES = 1 << 30  # 400 MB stay; downloads and what is unpacked of them lie side by side
+_FREE_BYTES = 1 << 30  # 260 MB stay; downloads and what is unpacked of them lie side by side
 _HOST = ("qemu-user",)
 _GUEST = ("python3", "libstdc++6", "libgomp1")
 _NEEDLESS = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/lintian", "var")
@@ -43,7 +43,7 @@ _PART = ".part"
 def setup_qemu(progress: Progress | None = None, folder: Path | None = None) -> Path:
     """Make the userland in `folder`, by default this user's cache folder; its path.
 
-    Fetches 110 MB, keeps 330 MB, takes about a minute; nothing is installed outside of it. Where
+    Fetches 100 MB, keeps 260 MB, takes about a minute; nothing is installed outside of it. Where
     it is there and whole, nothing is done; a damaged one is made anew. A kill loses no more than
     the work. Raises DeviceError, telling what this machine lacks.
     """
@@ -52,6 +52,7 @@ def setup_qemu(progress: Progress | None = None, folder: Path | None = None) -> 
     _check_machine(folder)
     make_folder(folder.parent)
     with _alone(folder):
+        _check_ours(folder)
         held = read_manifest(folder)
         wrong = ["no contents"] if held is None else faults(folder, held)
         if wrong == ["no plugin of this version"]:
@@ -84,9 +85,20 @@ def _check_machine(folder: Path) -> None:
         fetching.tool(name, package)
 
 
+def _check_ours(folder: Path) -> None:
+    """What is replaced must be a userland: others' files are not for us to remove."""
+    if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
+        raise DeviceError(
+            f"{folder} holds something else than an emulated ARM userland ({MANIFEST} is not in "
+            f"it); move it away or name another folder"
+        )
+
+
 @contextmanager
 def _alone(folder: Path) -> Generator[None]:
     """One setup at a time; what killed ones left aside is removed."""
+    import fcntl  # not everywhere, as _check_machine has found by now
+
     # The kernel lets go of the lock with the process, however that ends.
     with (folder.parent / f".{folder.name}.lock").open("w") as lock:
         try:
@@ -110,9 +122,12 @@ def _make_aside(folder: Path, tell: Progress) -> None:
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=_PART, dir=folder.parent))
     try:
         _make(part, tell)
-        if folder.exists():  # damaged: it goes only now that another is there
-            shutil.rmtree(folder)
-        part.rename(folder)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{folder.name}.", suffix=_PART, dir=folder.parent
+        ) as old:
+            if folder.exists():  # damaged: it goes only now that another is there
+                folder.rename(Path(old) / folder.name)
+            part.rename(folder)
     except OSError as error:
         raise DeviceError(
             f"{folder} cannot be made: {error.strerror} ({error.filename}); mend that and try again"

@@ -73,10 +73,7 @@ class Userland:
         # Its own loader and libraries, not this machine's, which change with its updates.
         host = self.folder / "host"
         libraries = [host / "lib" / _LIBRARIES, host / "usr" / "lib" / _LIBRARIES]
-        loader = next(
-            (p for p in (folder / "ld-linux-x86-64.so.2" for folder in libraries) if p.exists()),
-            libraries[0] / "ld-linux-x86-64.so.2",
-        )
+        loader = libraries[0] / "ld-linux-x86-64.so.2"
         emulator = [loader, "--library-path", ":".join(map(str, libraries))]
         emulator += [host / "usr" / "bin" / "qemu-aarch64", "-L", self.root(cpu)]
         emulator += ["-cpu", profile_named(cpu).model, "-seed", "0"]
@@ -122,8 +119,9 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         held = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError):
         return None
-    whole = isinstance(held, dict) and held.get("layout") == _LAYOUT
-    return held if whole and {"python", "qemu", "files"} <= set(held) else None
+    kinds = {"layout": int, "python": str, "qemu": str, "files": dict}
+    whole = isinstance(held, dict) and all(isinstance(held.get(k), t) for k, t in kinds.items())
+    return held if whole and held["layout"] == _LAYOUT else None
 
 
 def write_manifest(folder: Path, python: str, more: dict[str, Any]) -> None:

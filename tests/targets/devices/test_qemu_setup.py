@@ -359,3 +359,17 @@ def test_cpuinfo_has_what_the_cpu_says() -> None:
 def test_a_probe_that_says_nothing_is_an_error(said: str) -> None:
     with pytest.raises(DeviceError, match="does not tell its features"):
         cpuinfo(said)
+
+
+@pytest.mark.usefixtures("tools")
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(DeviceError, match=r"holds something else than an emulated ARM userland"):
+        setup_qemu(None, tmp_path)
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
+@pytest.mark.parametrize("held", ["", "[]", "{}", '{"layout": 1, "python": 3, "qemu": ""}'])
+def test_a_damaged_manifest_is_none(held: str, tmp_path: Path) -> None:
+    (tmp_path / "userland.json").write_text(held)
+    assert read_manifest(tmp_path) is None

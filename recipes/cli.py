@@ -82,7 +82,7 @@ def _parser() -> _Parser:
     bench.add_argument(
         "--cpus", type=_cpus, default=(), metavar="N,N", help="keep the process on these cpus"
     )
-    bench.add_argument("--rounds", type=_positive, default=3, help="processes a file (default 3)")
+    bench.add_argument("--rounds", type=_positive, default=5, help="processes a file (default 5)")
     bench.add_argument("--runs", type=_positive, default=50, help="timed runs each (default 50)")
     bench.add_argument("--json", action="store_true", help="print JSON with the raw times")
     bench.add_argument(

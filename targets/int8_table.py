@@ -30,7 +30,7 @@ def int8_rows(reports: Sequence[Report]) -> Iterator[tuple[str, ...]]:
     """The cells of each integer .onnx and .tflite, by model and file; fp32's is of its format.
 
     With 95 % intervals: of lost - won over as many pictures (targets.intervals), of the agreement
-    (Wilson), of the noise (bootstrap over pictures), of the speed (bootstrap over processes).
+    (Wilson), of the noise (bootstrap over pictures), of the speed (in a repeated bench).
     """
     found = [
         (report, row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,8 @@ from targets.device import Device, Provenance
 
 NOISY_SPREAD = 0.1
 """torch.utils.benchmark warns above the same IQR / median."""
+# The standard deviation of a median in units of a mean's, of many normal values.
+_MEDIAN = math.sqrt(math.pi / 2)
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Median time of A / median time of B, with a bootstrap confidence interval."""
+    """How long A takes in units of B, and the interval for it in a repeated bench."""
 
     value: float
     low: float
@@ -165,23 +168,46 @@ Times = Sequence[Sequence[float]]
 """Raw times in ms, process by process."""
 
 
-def ratio_of_times(a: Times, b: Times, *, confidence: float = 0.95, seed: int = 0) -> Ratio:
-    """How long A takes in units of B, where each process has at least one time.
+def ratio_of_times(a: Times, b: Times, confidence: float = 0.95) -> Ratio:
+    """How long A takes in units of B, and where that falls when the bench is repeated.
 
-    Processes, not single calls, are resampled (Kalibera and Jones, "Rigorous benchmarking in
-    reasonable time", ISMM 2013, section 4): calls in one process share its memory layout, so
-    they are not independent. Measured with equally many rounds, A and B are resampled in the
-    pairs that ran side by side, which cancels slow drift of the machine. With the usual five
-    rounds the interval is rough and rather too narrow; with one it has no width.
+    Each process has at least one time. Processes, not single calls, are what varies (Kalibera and
+    Jones, "Rigorous benchmarking in reasonable time", ISMM 2013, section 4): calls in one process
+    share its memory layout. Measured with equally many rounds, A and B are taken in the pairs that
+    ran side by side, which cancels slow drift of the machine. The value is the median over the
+    pairs; the interval that of another median of as many: Student's t on the logarithms, with the
+    normal distribution's ratio of a median's deviation to a mean's. One process has no width.
     """
     of_a, of_b = (np.array([np.median(times) for times in raw], np.float64) for raw in (a, b))
-    generator = np.random.default_rng(seed)
-    draws = 10_000
-    pick_a = generator.integers(0, of_a.size, (draws, of_a.size))
-    paired = of_a.size == of_b.size
-    pick_b = pick_a if paired else generator.integers(0, of_b.size, (draws, of_b.size))
-    ratios = np.median(of_a[pick_a], axis=1) / np.median(of_b[pick_b], axis=1)
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(ratios, (tail, 1.0 - tail))
-    value = float(np.median(of_a) / np.median(of_b))
-    return Ratio(value, float(low), float(high), confidence)
+    if of_a.size == of_b.size:
+        ratios = of_a / of_b
+        value, variance, freedom = np.median(ratios), _variance(ratios), ratios.size - 1
+    else:
+        value = np.median(of_a) / np.median(of_b)
+        parts = [_variance(of_a), _variance(of_b)]
+        variance = sum(parts)
+        freedom = _welch(parts, [of_a.size, of_b.size])
+    value, width = float(value), 1.0
+    if variance and freedom:
+        quantile = _t_quantile(0.5 + confidence / 2, freedom)
+        width = math.exp(quantile * _MEDIAN * math.sqrt(2 * variance))
+    return Ratio(value, value / width, value * width, confidence)
+
+
+def _variance(values: NDArray[np.float64]) -> float:
+    """Of the mean of their logarithms; 0 for one alone, and for equal ones."""
+    if values.size < 2 or np.ptp(values) < 1e-12 * values.max():
+        return 0.0
+    return float(np.var(np.log(values), ddof=1)) / values.size
+
+
+def _welch(parts: Sequence[float], sizes: Sequence[int]) -> float:
+    """Degrees of freedom of a sum of two variances of means (Welch, Biometrika 34, 1947)."""
+    below = sum(part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True) if size > 1)
+    return sum(parts) ** 2 / below if below else 0.0
+
+
+def _t_quantile(share: float, freedom: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, share))

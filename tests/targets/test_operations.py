@@ -20,12 +20,12 @@ def thin(path: str, macs: int, times: tuple[tuple[float, ...], ...]) -> Row:
 def test_both_ratios_with_the_interval_and_the_part() -> None:
     assert FP32.macs is not None
     base = replace(FP32, times_ms=((0.1,) * 3, (0.1,) * 3, (0.1,) * 3))
-    half = thin("net-thin.onnx", FP32.macs // 2, ((0.06,) * 3, (0.0625,) * 3, (0.05,) * 3))
+    half = thin("net-thin.onnx", FP32.macs // 2, ((0.06,) * 3, (0.061,) * 3, (0.059,) * 3))
     ((path, macs, fewer, faster, interval, part, where),) = operation_rows([base, half])
     assert (path, macs, fewer) == ("net-thin.onnx", f"{FP32.macs // 2:,}", "2.00×")
     assert faster == "1.67×"
-    assert interval == "1.60–2.00"
-    assert part == "0.83 (0.80–1.00)"
+    assert interval == "1.55–1.79"
+    assert part == "0.83 (0.77–0.90)"
     assert where == "onnxruntime 1.31.1, 1 thread"
     assert len(COLUMNS) == 7
 

@@ -76,6 +76,9 @@ def _checked(request: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"request needs 'path' and allows {sorted(_DEFAULTS)}; got {request!r}")
     if not Path(str(wanted["path"])).is_file():
         raise FileNotFoundError(f"{wanted['path']} does not exist")
+    if Counter.from_environment() is not None and int(wanted["threads"]) != 1:
+        # Only the calling thread is counted: the others' share would be missing from the figure.
+        raise ValueError(f"instructions are counted with 1 thread, not {wanted['threads']}")
     return wanted
 
 

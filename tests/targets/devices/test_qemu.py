@@ -15,8 +15,10 @@ import pytest
 from numpy.typing import NDArray
 
 from compress.errors import DeviceError
+from targets.arm_check import outputs_against_here
 from targets.devices.qemu.device import QemuDevice
 from targets.devices.qemu.profiles import PROFILES
+from targets.measurement import Target
 from targets.runner_file import runner_file
 from tests.golden.make_arm import ANSWERS, FOLDER
 from tests.targets.devices.arm_userland import TIMEOUT_S, emulated, guest
@@ -134,6 +136,15 @@ def test_counts_are_the_same_in_another_process() -> None:
         assert answer["end"] == "edgepress"
         fewest.append(min(count["insns"] for count in answer["counts"]))
     assert abs(fewest[0] - fewest[1]) <= 0.001 * fewest[0]
+
+
+def test_outputs_are_compared_with_this_machines() -> None:
+    """fp32 here: the int8 of an old x86 is not exact."""
+    pictures = stored()["residual-fp32.tflite inputs"].transpose(0, 3, 1, 2)
+    file = FOLDER / "residual-fp32.tflite"
+    found = outputs_against_here(file, Target(emulated("cortex-a53")), pictures, TIMEOUT_S)
+    assert (found.target, found.pictures, found.top1) == ("qemu:cortex-a53", len(pictures), 1.0)
+    assert found.largest <= 1e-5 * found.range
 
 
 def test_the_deadline_holds() -> None:

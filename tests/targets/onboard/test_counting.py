@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from targets.onboard.counting import VARIABLE, Counter, fewest, spread
+from targets.onboard.measure import measure
 
 
 def appending(path: Path, line: str) -> Any:
@@ -80,3 +81,12 @@ def test_anything_else_in_the_file_is_refused(line: str, tmp_path: Path) -> None
     counter.call(appending(path, line))
     with pytest.raises(ValueError, match=r"."):
         counter.counts()
+
+
+def test_several_threads_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the calling one is counted: the figure would leave the others' work out."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "counts"))
+    net = tmp_path / "net.onnx"
+    net.touch()
+    with pytest.raises(ValueError, match=r"^instructions are counted with 1 thread, not 2$"):
+        measure({"path": str(net), "threads": 2})

@@ -169,6 +169,7 @@ def make_board(folder: Path) -> Board:
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}\n")
     (folder / "ssh_config").write_text(
         f"Host *\n  IdentityFile {folder}/key\n  IdentitiesOnly yes\n"
+        f"  KexAlgorithms curve25519-sha256\n"
         f"  UserKnownHostsFile {folder}/known_hosts\n  GlobalKnownHostsFile /dev/null\n"
     )
     return Board(folder, port)

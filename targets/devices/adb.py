@@ -21,6 +21,8 @@ from targets.devices.process import run_to_end
 _SERIAL = re.compile(r"[\w.\[][\w.:%\[\]-]*", re.ASCII)
 _NETWORK = re.compile(r".+:\d{1,5}", re.ASCII)
 _GRACE_S = 15.0
+# adb itself never finds out that a device stands still: this bounds how long it may.
+_SLOWEST_BYTES_PER_S = 100_000
 CLIENT_S = 8.0
 """How long the client may take over what is no command on the device."""
 _SETTLE_S = 5.0
@@ -82,7 +84,7 @@ class AdbDevice:
         return self._adb(timeout_s + _GRACE_S, "shell", command, stdin=subprocess.PIPE)
 
     def bring(self, path: Path, part: str, there: str, digest: str) -> remote.Reply:
-        time_s = remote.bring_time_s(path)
+        time_s = remote.bring_time_s(path, _SLOWEST_BYTES_PER_S)
         pushed = self._adb(time_s, "push", str(path.resolve()), part)
         reply = remote.ask(self, scripts.SETTLE, [part, there, digest])
         return reply if pushed.status == 0 else replace(reply, stderr=_error(pushed))

@@ -23,7 +23,6 @@ from targets.runner_file import runner_file
 
 ANSWER_S = 30.0
 """How long a board may take for what is no measurement: looking, removing, describing."""
-_SLOWEST_BYTES_PER_S = 20_000
 _DEFECTS = {
     "setsid": "has no `setsid`; install util-linux, busybox or toybox there",
     "sha256sum": "has no `sha256sum`; install coreutils, busybox or toybox there",
@@ -101,17 +100,17 @@ def push(link: Link, path: Path) -> str:
     if reply.status != "0":
         free = re.search(r"\s(\d+)\s+\d+%\s", reply.stdout)
         room = f"; {int(free[1]) * 1024} bytes are free in {folder}" if free else ""
+        said = reply.stderr.strip() or "what arrived has another SHA-256; has the file changed?"
         raise DeviceError(
-            f"{link.name} did not take {path.name} ({size} bytes) whole: "
-            f"{last_words(reply.stderr)}{room}; nothing of it was left there; free space or "
-            f"choose another folder"
+            f"{link.name} did not take {path.name} ({size} bytes) whole: {last_words(said)}{room}; "
+            f"nothing of it was left there; free space or choose another folder"
         )
     return there
 
 
-def bring_time_s(path: Path) -> float:
-    """How long the bytes of `path` may be on their way over a slow link."""
-    return ANSWER_S + path.stat().st_size / _SLOWEST_BYTES_PER_S
+def bring_time_s(path: Path, slowest_bytes_per_s: float) -> float:
+    """How long the bytes of `path` may be on their way."""
+    return ANSWER_S + path.stat().st_size / slowest_bytes_per_s
 
 
 def run(link: Link, argv: Sequence[str], timeout_s: float) -> Completed:
@@ -149,13 +148,14 @@ def describe(device: Device) -> Mapping[str, str | int | float | None]:
         answer = json.loads((completed.stdout.strip().splitlines() or [""])[-1])
     except ValueError:
         answer = None
-    if not isinstance(answer, dict) or cast("dict[str, Any]", answer).pop("end", None) != END:
-        last = last_words(completed.stderr)
+    fields = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
+    if fields.pop("end", None) != END or "error" in fields:
+        last = fields.get("error") or last_words(completed.stderr)
         raise DeviceError(
             f"{device.name} could not be described: {device.python} ended with status "
             f"{completed.status}; its last words: {last}; Python 3 with numpy is needed there"
         )
-    return cast("dict[str, str | int | float | None]", answer)
+    return fields
 
 
 def ask(

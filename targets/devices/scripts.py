@@ -17,11 +17,13 @@ _DIGEST = """\
 digest() { x=$( (sha256sum || shasum -a 256) 2>/dev/null <"$1"); echo "${x%% *}"; }
 """
 
-# $1: the longest time in s; then the command. It gets a session of its own, so that all that it
-# starts can be killed with it: at the deadline, when it ends, and when stdin ends, which is how the
-# loss of the link shows. Not by `timeout`: toybox's (0.8.9) now and then returns 127 instead of
-# the command's status, old busybox's takes other options, and neither ends with the link.
+# $1: the longest time in s; then the command. It gets a session of its own, so that all in it can
+# be killed together: at the deadline, when the command ends, and when stdin ends, which is how the
+# loss of the link shows. What leaves that session on purpose, a daemon, is not found.
+# Not by `timeout`: toybox's (0.8.9) now and then returns 127 instead of the command's status, old
+# busybox's takes other options, and none ends with the link.
 RUN = """\
+p= w= l=
 command -v "$2" >/dev/null || s=absent
 command -v setsid >/dev/null || s=setsid
 if [ -z "$s" ]; then
@@ -61,12 +63,12 @@ if mkdir -p "$d" && cd "$d"; then
   elif ! command -v sha256sum >/dev/null && ! command -v shasum >/dev/null; then s=sha256sum
   else
     s=0
-    find . -name '*.part' -mmin +60 -exec rm -f {} \\; 2>/dev/null
+    find @OURS@.part -mmin +60 -exec rm -f {} \\; 2>/dev/null
     echo "$d"
     if [ -f "$2" ] && [ "$(digest "$2")" = "$3" ]; then echo have; else echo need; fi
   fi
 fi
-"""
+""".replace("@OURS@", _OURS)
 )
 
 # $1: the file as it came; $2: where it belongs; $3: its SHA-256. On failure nothing stays, and the
@@ -84,8 +86,19 @@ fi
 """
 )
 
-# The same for a file that comes by stdin.
-RECEIVE = 'export LC_ALL=C\numask 077\ncat >"$1"\n' + SETTLE
+# The same for a file that comes by stdin. A sign of life each second: else a link that is slow to
+# take the file, whose own answers wait behind it, would be taken for a frozen one.
+RECEIVE = (
+    """\
+export LC_ALL=C
+umask 077
+(while sleep 1 >/dev/null 2>&1 && echo; do :; done) &
+h=$!
+cat >"$1"
+{ kill -9 $h; wait $h; } 2>/dev/null
+"""
+    + SETTLE
+)
 
 # $1: the folder. Removes our files, and the folder once it is empty; writes how many there were.
 CLEAN = f"""\

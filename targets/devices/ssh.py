@@ -35,6 +35,10 @@ _HOST = re.compile(
     re.ASCII,
 )
 _SILENT_S = 3
+# A link that stands still is found out otherwise: this may be slow.
+_SLOWEST_BYTES_PER_S = 5_000
+# A socket's path may have 104 letters on some systems, of which ours and ssh's own take 60.
+_LONGEST_PLACE = 40
 # Over the user's configuration: nobody is there to answer, and nothing but the command is wanted.
 _OPTIONS = (
     "BatchMode=yes",
@@ -52,7 +56,7 @@ _OPTIONS = (
     f"ServerAliveCountMax={_SILENT_S}",
     "ServerAliveInterval=1",
 )
-_CONNECTING = threading.Lock()
+_CONNECTING: dict[Path, threading.Lock] = {}
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,10 @@ class SshDevice:
     def bring(self, path: Path, part: str, there: str, digest: str) -> remote.Reply:
         with path.open("rb") as file:
             arguments = [part, there, digest]
-            time_s, talk = remote.bring_time_s(path), partial(self._talk, file)
+            time_s, talk = (
+                remote.bring_time_s(path, _SLOWEST_BYTES_PER_S),
+                partial(self._talk, file),
+            )
             return remote.ask(self, scripts.RECEIVE, arguments, time_s, talk)
 
     def without(self, command: str) -> str:
@@ -134,47 +141,21 @@ class SshDevice:
 
     def _talk(self, stdin: int | IO[bytes], command: str, timeout_s: float) -> Completed:
         self._connect()
-        argv = [*self._client(), "--", self._destination, command]
         try:
-            return run_to_end(argv, timeout_s + _GRACE_S, stdin, leave_children=True)
+            return self._ssh(command, timeout_s + _GRACE_S, stdin)
         except subprocess.TimeoutExpired:
             raise DeviceError(
                 f"{self.name} answered nothing for {timeout_s + _GRACE_S:g} s although its link "
                 f"stands; see whether the board is overloaded"
             ) from None
 
-    @property
-    def _destination(self) -> str:
-        found = _HOST.fullmatch(self.host)
-        assert found is not None
-        user = f"{found['user']}@" if found["user"] else ""
-        return user + found["name"].strip("[]")
-
-    @property
-    def _socket(self) -> Path:
-        key = "\0".join([self.host, *self.options])
-        return socket_folder() / hashlib.sha256(key.encode()).hexdigest()[:16]
-
-    def _client(self) -> list[str]:
-        found = _HOST.fullmatch(self.host)
-        assert found is not None
-        settings = [*_OPTIONS, f"ControlPath={self._socket}"]
-        port = ["-p", found["port"]] if found["port"] else []
-        return ["ssh", *self.options, *port, *(a for s in settings for a in ("-o", s))]
-
     def _connect(self) -> None:
         """Log in once, apart from any command, so that what refuses is told for what it is."""
-        with _CONNECTING:
+        with _CONNECTING.setdefault(self._socket, threading.Lock()):
             if self._socket.exists():
                 return
-            argv = [*self._client(), "--", self._destination, "true"]
             try:
-                completed = run_to_end(argv, _CONNECT_S, leave_children=True)
-            except OSError as error:
-                raise DeviceError(
-                    f"{self.name} needs OpenSSH's client `ssh`, which cannot be started here "
-                    f"({error.strerror}); install it"
-                ) from error
+                completed = self._ssh("true", _CONNECT_S, subprocess.DEVNULL)
             except subprocess.TimeoutExpired:
                 raise DeviceError(
                     f"{self.name} began to answer but let nobody in for {_CONNECT_S:g} s; "
@@ -183,14 +164,42 @@ class SshDevice:
         if completed.status == 255:
             raise DeviceError(f"{self.name} {why_not_connected(self.host, completed.stderr)}")
 
+    def _ssh(self, command: str, timeout_s: float, stdin: int | IO[bytes]) -> Completed:
+        found = _HOST.fullmatch(self.host)
+        assert found is not None
+        user = f"{found['user']}@" if found["user"] else ""
+        settings = [*_OPTIONS, f"ControlPath={self._socket}"]
+        port = ["-p", found["port"]] if found["port"] else []
+        argv = ["ssh", *self.options, *port, *(text for s in settings for text in ("-o", s))]
+        try:
+            # The first one leaves the connection behind, for those that come after it.
+            return run_to_end(
+                [*argv, "--", user + found["name"].strip("[]"), command],
+                timeout_s,
+                stdin,
+                leave_children=True,
+            )
+        except OSError as error:
+            raise DeviceError(
+                f"{self.name} needs OpenSSH's client `ssh`, which cannot be started here "
+                f"({error.strerror}); install it"
+            ) from error
+
+    @property
+    def _socket(self) -> Path:
+        key = "\0".join([self.host, *self.options])
+        return socket_folder() / hashlib.sha256(key.encode()).hexdigest()[:16]
+
 
 @cache
 def socket_folder() -> Path:
-    """The folder of this process's connections; a short name, for a socket's path holds 104 bytes.
+    """The folder of this process's connections, with a short name.
 
     They are closed when the process ends; one that is killed leaves them to end after a minute.
     """
-    folder = Path(tempfile.mkdtemp(prefix="edgepress-ssh-", dir="/tmp"))
+    usual = tempfile.gettempdir()
+    place = usual if len(usual) <= _LONGEST_PLACE else "/tmp"
+    folder = Path(tempfile.mkdtemp(prefix="edgepress-ssh-", dir=place))
     atexit.register(_close, folder)
     return folder
 

@@ -266,6 +266,34 @@ def test_a_push_that_is_cut_off_leaves_nothing(board: Board, tmp_path: Path) -> 
     assert not list(folder.iterdir())
 
 
+# Between ssh and sshd: takes no more than 20 kB/s of what goes up, after the login.
+SLOW = """
+import os, socket, sys, threading, time
+board = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+board.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+def down():
+    while data := board.recv(65536):
+        os.write(1, data)
+    os._exit(0)
+threading.Thread(target=down, daemon=True).start()
+sent = 0
+while data := os.read(0, 1024):
+    sent += len(data)
+    time.sleep(len(data) / 20_000 if sent > 10_000 else 0)
+    board.sendall(data)
+"""
+
+
+def test_a_slow_link_is_not_taken_for_a_frozen_one(board: Board, tmp_path: Path) -> None:
+    """The answers of the board to our signs of life wait behind the file for 5 s."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "net.onnx").write_bytes(os.urandom(105_000))
+    proxy = f"ProxyCommand={sys.executable} {tmp_path}/slow.py %h %p"
+    begun = time.monotonic()
+    with_option(board, proxy).push(tmp_path / "net.onnx")
+    assert time.monotonic() - begun > 5
+
+
 def test_a_command_that_breaks_its_shell_off_is_not_believed(board: Board) -> None:
     with pytest.raises(
         DeviceError, match=r"broke off without an end \(status 255; last words: nothing"

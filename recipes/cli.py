@@ -88,6 +88,7 @@ def _parser() -> _Parser:
     bench.add_argument(
         "--out", type=Path, metavar="FILE", help="append each result; a repeated call goes on"
     )
+    _add_devices(commands)
     _add_unpack(commands)
     inspect = commands.add_parser("inspect", help="what a file holds, layer by layer")
     inspect.add_argument(
@@ -153,7 +154,25 @@ def _add_targets(command: argparse.ArgumentParser, what: str) -> None:
     forms = "local, ssh:user@board, adb:SERIAL, qemu:CPU, +ENGINE as in local+webgpu"
     more = f"{what}: {forms}; repeat it for several"
     command.add_argument("--target", action="append", metavar="TARGET", help=more)
+    _add_python(command)
     command.add_argument("--threads", type=_counts, default=(1,), help="e.g. 1,2 (default 1)")
+
+
+def _add_python(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--python", metavar="PATH", help="on boards (default python3)")
+
+
+def _add_devices(commands: argparse._SubParsersAction[_Parser]) -> None:
+    devices = commands.add_parser("devices", help="what can be measured on; set one up")
+    actions = devices.add_subparsers(dest="action", metavar="ACTION")
+    for action, what in (
+        ("show", "ask a device what it is"),
+        ("setup", "make an emulated ARM machine ready: setup qemu"),
+        ("clean", "remove what was pushed to a board"),
+    ):
+        one = actions.add_parser(action, help=what)
+        one.add_argument("device", metavar="DEVICE", help="as in a target")
+        _add_python(one)
 
 
 def _add_unpack(commands: argparse._SubParsersAction[_Parser]) -> None:

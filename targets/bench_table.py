@@ -26,7 +26,7 @@ def table(found: Sequence[Measurement]) -> str:
         _block(_TIMED, [_timed_row(m, _baseline(m, timed)) for m in timed]),
         *(_note(m) for m in timed if m.noisy or not m.settled),
         _block(_COUNTED, [_counted_row(m, _baseline(m, counted)) for m in counted]),
-        _block(_UNTIMED, [(m.file, m.target, str(m.untimed)) for m in other]),
+        _block(_UNTIMED, [(m.file, m.target, m.untimed or m.provenance) for m in other]),
     ]
     return "\n".join(filter(None, blocks))
 

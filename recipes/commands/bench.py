@@ -27,7 +27,8 @@ def execute(arguments: argparse.Namespace) -> None:
     DeviceError at the end where something could not be measured: what could has been printed.
     """
     files = list(_files(arguments.files))
-    targets = list(named_targets(arguments.target or ("local",), arguments.threads, arguments.cpus))
+    how = (arguments.threads, arguments.cpus, arguments.python)
+    targets = list(named_targets(arguments.target or ("local",), *how))
     plan = Plan(runs=arguments.runs, rounds=arguments.rounds)
     log = BenchLog(arguments.out) if arguments.out is not None else None
     jobs = [job for job in jobs_for(files, targets) if _fits(job)]

@@ -34,7 +34,7 @@ def execute(arguments: argparse.Namespace) -> None:
     from recipes.toolbox.elsewhere import named_targets
     from recipes.toolbox.team_job import one_voice, open_job
 
-    targets = tuple(named_targets(arguments.target or (), arguments.threads))
+    targets = tuple(named_targets(arguments.target or (), arguments.threads, (), arguments.python))
     folder = arguments.out or Path("build") / name
     plan = plan_of(name, arguments.net, folder, arguments.plan)
     job = open_job(

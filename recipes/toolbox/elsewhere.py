@@ -22,14 +22,17 @@ BENCH = "bench.jsonl"
 
 
 def named_targets(
-    names: Sequence[str], threads: Sequence[int] = (1,), cpus: tuple[int, ...] = ()
+    names: Sequence[str],
+    threads: Sequence[int] = (1,),
+    cpus: tuple[int, ...] = (),
+    python: str | None = None,
 ) -> Iterator[Target]:
     """Each target with each number of threads; an emulator counts one thread only.
 
-    DeviceError for a name that is none.
+    python: the interpreter on boards. DeviceError for a name that is none.
     """
     for name in dict.fromkeys(names):
-        target = target_named(name, 1, cpus)
+        target = target_named(name, 1, cpus, python)
         counted = target.device.provenance == "emulated"
         yield from (replace(target, threads=n) for n in ((1,) if counted else threads))
 

@@ -18,34 +18,46 @@ _CPU = "CPUExecutionProvider"
 _COPIES = ("MemcpyToHost", "MemcpyFromHost")
 
 
-def placement(options: Any, load: Callable[[Any], Any]) -> dict[str, Any]:
-    """{"nodes", "cpu_nodes", "copies"} of one inference, in a session of its own.
+class Profile:
+    """A profile of one session, of all its runs until it is read."""
 
-    options: for the session; turned to profiling here. load: opens the file with them. nodes: by
-    provider. cpu_nodes: those left on the processor, by operator. copies: between the processor's
-    nodes and the accelerator's, by direction; the input's and the output's own are not among them.
-    """
-    with tempfile.TemporaryDirectory() as folder:
+    def __init__(self, options: Any) -> None:
+        """options: of the session that is opened next; turned to profiling here."""
+        self._folder = tempfile.TemporaryDirectory()
         options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = load(options)
-        session.run(None, random_inputs(session, np.random.default_rng(0)))
-        # Read before the folder goes.
+        options.profile_file_prefix = str(Path(self._folder.name) / "profile")
+
+    def read(self, session: Any) -> dict[str, Any]:
+        """{"nodes", "cpu_nodes", "copies"} of one inference; the profile ends here.
+
+        nodes: by provider. cpu_nodes: those left on the processor, by operator. copies: between
+        the processor's nodes and the accelerator's, by direction; the input's and the output's own
+        are not among them.
+        """
         events = json.loads(Path(session.end_profiling()).read_text())
-    return _counted(events)
+        self._folder.cleanup()
+        return _counted(events)
+
+
+def placement(options: Any, load: Callable[[Any], Any]) -> dict[str, Any]:
+    """What `Profile.read` tells, by a session of its own that `load` opens with the options."""
+    profile = Profile(options)
+    session = load(options)
+    session.run(None, random_inputs(session, np.random.default_rng(0)))
+    return profile.read(session)
 
 
 def _counted(events: list[Mapping[str, Any]]) -> dict[str, Any]:
-    ran = [
-        (str(event["args"].get("provider")), str(event["args"].get("op_name")))
-        for event in events
-        if event.get("cat") == "Node" and str(event["name"]).endswith("_kernel_time")
-    ]
-    nodes = [(provider, kind) for provider, kind in ran if kind not in _COPIES]
+    ran = {
+        (e["name"], e["args"].get("node_index"), e["args"].get("provider"), e["args"]["op_name"])
+        for e in events
+        if e.get("cat") == "Node" and str(e["name"]).endswith("_kernel_time")
+    }
+    nodes = [(provider, kind) for *_, provider, kind in ran if kind not in _COPIES]
     return {
-        "nodes": dict(Counter(provider for provider, _ in nodes)),
-        "cpu_nodes": dict(Counter(kind for provider, kind in nodes if provider == _CPU)),
-        "copies": {kind: sum(k == kind for _, k in ran) for kind in _COPIES},
+        "nodes": dict(sorted(Counter(provider for provider, _ in nodes).items())),
+        "cpu_nodes": dict(sorted(Counter(k for provider, k in nodes if provider == _CPU).items())),
+        "copies": {kind: sum(k == kind for *_, k in ran) for kind in _COPIES},
     }
 
 

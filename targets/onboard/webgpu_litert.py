@@ -9,10 +9,13 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shutil
+import subprocess
 import tempfile
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +28,7 @@ from .vulkan import Adapter, visible
 
 _PACKAGE = "ai_edge_litert"
 _STDERR = 2
+_PATIENCE_S = 20
 # What the accelerator logs; its Python tells neither.
 _SELECTED = re.compile(r"Selected adapter: (.+?), arch=.*adapterType=(.+)")
 _REFUSED = re.compile(
@@ -83,16 +87,17 @@ def _load(module: Any, path: str, wanted: Wanted) -> tuple[_Session, str]:
     gpu = module.GpuOptions(enforce_f32=wanted.name == "webgpu")
     accelerators = module.HardwareAccelerator.GPU
     options = module.Options(hardware_accelerators=accelerators, gpu_options=gpu)
-    with _said() as said:
-        try:
+    said: list[str] = []
+    try:
+        with _said() as said:
             model = module.CompiledModel.from_file(path, options=options)
-        except RuntimeError as error:
-            raise RuntimeError(_refusal(said(), error)) from error
+    except RuntimeError as error:
+        raise RuntimeError(_refusal("".join(said), error)) from error
     if not model.is_fully_accelerated():
         raise RuntimeError("LiteRT left operations to the processor; nothing was measured")
     taken, given = _details(model)
     inputs, outputs = model.create_input_buffers(0), model.create_output_buffers(0)
-    return _Session(model, inputs, outputs, taken, given, None), said()
+    return _Session(model, inputs, outputs, taken, given, None), "".join(said)
 
 
 def _details(model: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -103,25 +108,30 @@ def _details(model: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 
 
 @contextmanager
-def _said() -> Generator[Callable[[], str]]:
-    """What native code writes to stderr meanwhile; it is passed on at the end."""
-    with tempfile.TemporaryFile() as file:
-        kept, text = os.dup(_STDERR), ""
+def _said() -> Generator[list[str]]:
+    """What native code writes to stderr meanwhile, in the list at the end; empty without `tee`.
 
-        def read() -> str:
-            if file.closed:
-                return text
-            file.seek(0)
-            return file.read().decode("utf-8", "replace")
-
-        os.dup2(file.fileno(), _STDERR)
+    A process of its own passes it on, so that it is not lost where native code crashes: LiteRT's
+    does on some of the files that it refuses.
+    """
+    said: list[str] = []
+    program = shutil.which("tee")
+    if program is None:
+        yield said
+        return
+    kept = os.dup(_STDERR)
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        tee = subprocess.Popen([program, str(log)], stdin=subprocess.PIPE, stdout=kept)
+        assert tee.stdin is not None
+        os.dup2(tee.stdin.fileno(), _STDERR)
         try:
-            yield read
+            yield said
         finally:
             os.dup2(kept, _STDERR)
             os.close(kept)
-            text = read()
-            os.write(_STDERR, text.encode())
+            tee.communicate(timeout=_PATIENCE_S)
+            said.append(log.read_text("utf-8", "replace"))
 
 
 def _refusal(said: str, error: Exception) -> str:
@@ -129,12 +139,18 @@ def _refusal(said: str, error: Exception) -> str:
     found = _REFUSED.search(said)
     if found is not None:
         refused, on_gpu, remaining = found.groups()
-        kinds = "; ".join(dict.fromkeys(refused.splitlines()))[:400]
+        kinds = _first_of_each(refused.splitlines())
         return (
             f"LiteRT's GPU accelerator refuses the file: of {int(on_gpu) + int(remaining)} "
             f"operations {remaining} would run on the processor ({kinds})"
         )
     return f"LiteRT's GPU accelerator refuses the file: {' '.join(str(error).split())[:400]}"
+
+
+def _first_of_each(lines: list[str]) -> str:
+    """'RESHAPE: Tensor dimensions ...' of each kind of operator once, in one line."""
+    first = {line.partition(":")[0]: line for line in reversed(lines)}
+    return "; ".join(dict.fromkeys(first[line.partition(":")[0]] for line in lines))[:400]
 
 
 def _adapter(said: str, wanted: Wanted) -> Adapter | None:

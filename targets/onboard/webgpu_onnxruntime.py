@@ -15,7 +15,7 @@ import numpy as np
 
 from .engine import Engine, Fed, MissingRuntimeError, Wanted
 from .onnxruntime_cpu import answer, import_onnxruntime, random_inputs, session_options, takes
-from .onnxruntime_placement import placement, refuse_fallback, refuse_idle
+from .onnxruntime_placement import Profile, placement, refuse_fallback, refuse_idle
 from .onnxruntime_resident import Place, resident
 from .vulkan import Adapter, NoAdapterError, visible
 
@@ -53,9 +53,14 @@ def engine(wanted: Wanted) -> Engine:
         return session
 
     def load(path: str, threads: int) -> _Session:
-        session = opened(path, session_options(ort, threads))
         options = session_options(ort, threads)
-        return _Session(session, lambda: placement(options, lambda o: opened(path, o)))
+        if adapter.software:  # not timed, and slow to start: one session for both
+            profile = Profile(options)
+            session = opened(path, options)
+            return _Session(session, lambda: profile.read(session))
+        session = opened(path, options)
+        apart = session_options(ort, threads)
+        return _Session(session, lambda: placement(apart, lambda o: opened(path, o)))
 
     def feed(session: _Session, generator: np.random.Generator) -> Fed:
         return _fed(ort, session, generator, adapter)

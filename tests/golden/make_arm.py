@@ -32,12 +32,9 @@ from targets.runner_file import runner_file
 from tests.digits import digits, trained
 from tests.exports import exported
 from tests.nets import digits_branch_spec, digits_residual_spec
+from tests.targets.devices.arm_userland import ANSWERS, FOLDER, TIMEOUT_S
 
-FOLDER = Path(__file__).with_name("arm")
-ANSWERS = FOLDER / "answers.npz"
 PICTURES = 16
-# Emulated, and importing a runtime there takes seconds of a busy machine.
-TIMEOUT_S = 240
 
 
 def inputs(file: Path) -> NDArray[Any]:

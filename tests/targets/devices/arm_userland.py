@@ -16,6 +16,9 @@ from targets.devices.qemu.userland import default_folder, installed
 from targets.runner_file import runner_file
 
 GUEST = Path(__file__).with_name("arm_guest.py")
+# Files and what an ARM answers to them; tests/golden/make_arm.py says how they came about.
+FOLDER = Path(recipes.__file__).parents[1] / "tests" / "golden" / "arm"
+ANSWERS = FOLDER / "answers.npz"
 _MADE = Path(recipes.__file__).parents[1] / "build" / "qemu"
 # Emulated, on a machine that may be busy with other things.
 TIMEOUT_S = 280

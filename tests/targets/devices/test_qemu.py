@@ -20,8 +20,7 @@ from targets.devices.qemu.device import QemuDevice
 from targets.devices.qemu.profiles import PROFILES
 from targets.measurement import Target
 from targets.runner_file import runner_file
-from tests.golden.make_arm import ANSWERS, FOLDER
-from tests.targets.devices.arm_userland import TIMEOUT_S, emulated, guest
+from tests.targets.devices.arm_userland import ANSWERS, FOLDER, TIMEOUT_S, emulated, guest
 from tests.targets.devices.arm_words import LOOP, PIECES, Piece
 
 CPUS = tuple(PROFILES)

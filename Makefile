@@ -143,8 +143,7 @@ vulkan:
 # An emulated ARM userland for tests/targets/devices/test_qemu.py, which takes it from here where
 # `edgepress devices setup qemu` has made none for this user.
 arm: $(READY)
-	$(PY) -c 'from pathlib import Path; from targets.devices.qemu.setup import setup_qemu; \
-	  setup_qemu(print, Path("build/qemu"))'
+	XDG_CACHE_HOME='$(CURDIR)/build/cache' $(VENV)/bin/edgepress devices setup qemu
 
 # Needs no environment: it resolves afresh, so that nothing installed here sways the answer.
 lock:

@@ -1,4 +1,4 @@
-"""The emulated ARM userland for tests: the user's own, or the one of `make arm` in build/qemu."""
+"""The emulated ARM userland for tests: the user's own, or the one that `make arm` makes in build/."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ GUEST = Path(__file__).with_name("arm_guest.py")
 # Files and what an ARM answers to them; tests/golden/make_arm.py says how they came about.
 FOLDER = Path(recipes.__file__).parents[1] / "tests" / "golden" / "arm"
 ANSWERS = FOLDER / "answers.npz"
-_MADE = Path(recipes.__file__).parents[1] / "build" / "qemu"
+_MADE = Path(recipes.__file__).parents[1] / "build" / "cache" / "edgepress"
 # Emulated, on a machine that may be busy with other things.
 TIMEOUT_S = 280
 
 
 @functools.cache
 def _folder() -> Path | None:
-    for folder in (default_folder(), _MADE):
+    for folder in (default_folder(), _MADE / default_folder().name):
         try:
             return installed(folder).folder
         except DeviceError:

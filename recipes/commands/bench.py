@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,9 +26,9 @@ def execute(arguments: argparse.Namespace) -> None:
 
     DeviceError at the end where something could not be measured: what could has been printed.
     """
-    files = list(_files(arguments.files))
     how = (arguments.threads, arguments.cpus, arguments.python)
     targets = list(named_targets(arguments.target or ("local",), *how))
+    files = list(_files(arguments.files, {e for t in targets for e in runs(t.engine)}))
     plan = Plan(runs=arguments.runs, rounds=arguments.rounds)
     log = BenchLog(arguments.out) if arguments.out is not None else None
     jobs = [job for job in jobs_for(files, targets) if _fits(job)]
@@ -45,15 +45,16 @@ def execute(arguments: argparse.Namespace) -> None:
         raise DeviceError(failures[-1].reason)
 
 
-def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    """The files, and those of the folders that a stock runtime loads."""
+def _files(paths: Sequence[Path], endings: Collection[str]) -> Iterator[Path]:
+    """The files, and those of the folders, that an engine runs."""
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix in RUNNABLE and p.is_file())
+            inside = sorted(p for p in path.iterdir() if p.suffix in endings and p.is_file())
             if not inside:
-                raise DeviceError(f"{path} holds no {' or '.join(RUNNABLE)} file; give another")
+                known = " or ".join(sorted(endings, reverse=True))
+                raise DeviceError(f"{path} holds no {known} file; give another")
             yield from inside
-        elif path.suffix in RUNNABLE:
+        elif path.suffix in {*RUNNABLE, *endings}:
             yield path
         else:
             hint = f"; run `edgepress unpack {path}` first" if path.suffix == ".dc" else ""

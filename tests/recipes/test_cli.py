@@ -308,7 +308,7 @@ def test_bench_of_a_folder_on_two_targets_goes_on_where_it_ended(
     assert "runs .tflite files: not a.onnx; give others" in refused(capsys, *alone)
     assert "is no log of a bench" in refused(capsys, *command[:-1], folder / "notes.txt")
     (tmp_path / "empty").mkdir()
-    assert "holds no .onnx or .tflite file" in refused(capsys, "bench", tmp_path / "empty")
+    assert "holds no .tflite or .onnx file" in refused(capsys, "bench", tmp_path / "empty")
 
 
 def test_bench_prints_what_it_could_and_says_what_it_could_not(

@@ -1,4 +1,4 @@
-"""The emulated ARM userland for tests: the user's own, or the one that `make arm` makes in build/."""
+"""The emulated ARM userland for tests: the user's own, or that of `make arm` in build/."""
 
 from __future__ import annotations
 

@@ -168,10 +168,12 @@ def test_what_the_board_lacks_is_told(tmp_path: Path, missing: str) -> None:
     (applets / missing).unlink()
     link = ShellLink(str(applets / "sh"), str(applets), str(tmp_path / "there"))
     (tmp_path / "a.onnx").write_bytes(b"a")
-    with pytest.raises(DeviceError, match=rf"^shell has no `{missing}`; install "):
-        if missing == "setsid":
+    told = rf"^shell has no `{missing}`; install "
+    if missing == "setsid":
+        with pytest.raises(DeviceError, match=told):
             remote.run(link, ["true"], 5)
-        else:
+    else:
+        with pytest.raises(DeviceError, match=told):
             remote.push(link, tmp_path / "a.onnx")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,11 +21,13 @@ import pytest
 from compress.errors import DeviceError
 from targets.bench import benchmark
 from targets.device import Completed
+from targets.devices.qemu.userland import installed
 from targets.devices.ssh import SshDevice
 from targets.measurement import Plan, Target
 from tests.boards import Board, make_board
 from tests.processes import gone, noted
 from tests.reports import write_onnx
+from tests.targets.devices.arm_userland import TIMEOUT_S, emulated
 
 QUICK = Plan(runs=5, rounds=1, warmup_s=0.05, max_s=0.2)
 # Writes its process id and sleeps, as does a child that ignores what is no SIGKILL.
@@ -88,6 +92,23 @@ def test_a_full_bench(board: Board, tmp_path: Path) -> None:
     assert first.provenance == "measured"
     assert first.runs == QUICK.runs * QUICK.rounds
     assert 0 < first.median_ms < second.median_ms
+
+
+def test_a_full_bench_on_an_emulated_arm_board(board: Board, tmp_path: Path) -> None:
+    """All of the way but the hardware: what runs behind the login is Python of aarch64."""
+    emulator = emulated("cortex-a76")
+    userland = installed(emulator.folder)
+    python = tmp_path / "python3"
+    command = shlex.join(userland.command("cortex-a76", [str(userland.interpreter)]))
+    python.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    python.chmod(0o755)
+    device = replace(on(board, python=str(python)), provenance="emulated")
+    path = write_onnx(tmp_path / "net.onnx", width=4, side=8)
+    (found,) = benchmark([path], [Target(device)], replace(QUICK, timeout_s=TIMEOUT_S))
+    assert found.environment["machine"] == "aarch64"
+    assert found.environment["cpu"] == "ARM implementer 0x41 part 0xd0b"  # of the Cortex-A76
+    assert found.provenance == "emulated"
+    assert found.runs == QUICK.runs
 
 
 def test_the_board_describes_itself(board: Board) -> None:

@@ -8,6 +8,7 @@ net's activations are not rounded. "torch-cuda" was tried with stand-ins only: n
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,6 +60,7 @@ def engine(wanted: Wanted) -> Engine:
 
 
 def _import(edgepress: str) -> tuple[Any, Any]:
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # its threads sleep while they wait; read at import
     try:
         torch = importlib.import_module("torch")
     except ImportError as error:

@@ -12,6 +12,7 @@ from compress.errors import DeviceError, MissingExtraError
 from targets.device import Completed
 from targets.devices.local import LocalDevice
 from targets.measurement import Target
+from targets.onboard.engine import runs
 from targets.onboard.main import END
 from targets.runner_file import runner_file
 from targets.runtimes.onnx_age import too_new
@@ -23,8 +24,6 @@ _BRINGS = {
     "onnxruntime_ep_webgpu": "edgepress[webgpu]",
     "torch": "edgepress",
 }
-# The engines that read our own containers, by the packages that stand here.
-_OWN = ("torch", "torch-cuda")
 
 Answer = Mapping[str, Any]
 """What the runner says of one process (see targets.onboard)."""
@@ -51,8 +50,8 @@ def ask_runner(
 
 
 def _own_packages(path: Path, target: Target) -> str | None:
-    """The folder of our packages, for the engines that import them: on this machine alone."""
-    if target.engine not in _OWN:
+    """The folder of our packages, for the engines of containers: on this machine alone."""
+    if ".dc" not in runs(target.engine):
         return None
     if not isinstance(target.device, LocalDevice):
         raise DeviceError(

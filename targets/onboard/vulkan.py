@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-_LOADER = "libvulkan.so.1"
+_LOADERS = ("libvulkan.so.1", "libvulkan.so")  # the second is Android's
 # Vulkan 1.3: VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, VK_PHYSICAL_DEVICE_TYPE_CPU.
 _CREATE_INFO, _CPU = 1, 4
 # VkPhysicalDeviceProperties: four numbers of four bytes, deviceType, then char deviceName[256].
@@ -20,7 +20,7 @@ _CREATE_INFO, _CPU = 1, 4
 _TYPE, _NAME, _ROOM = slice(16, 20), slice(20, 276), 4096
 # The loader's own variable (1.3.234 and later): drivers whose manifests have such names are left
 # out. Mesa's lavapipe and Google's SwiftShader.
-_HIDE = {"VK_LOADER_DRIVERS_DISABLE": "*lvp*,*swiftshader*"}
+_HIDDEN, _PROGRAMS = "VK_LOADER_DRIVERS_DISABLE", "*lvp*,*swiftshader*"
 
 
 class Adapter(NamedTuple):
@@ -37,17 +37,18 @@ class NoAdapterError(RuntimeError):
 def visible(software_allowed: bool) -> Adapter | None:
     """What WebGPU will compute on, once programs are hidden where there is hardware.
 
-    None where there is no Vulkan to ask: another system, or no loader. Raises NoAdapterError where
-    all that there is is a program, and that is not allowed, or nothing.
+    None where WebGPU needs no Vulkan: on systems other than Linux. Raises NoAdapterError where all
+    that there is is a program, and that is not allowed, or nothing.
     """
     found = _adapters()
-    if found is None:
+    if found is None and not sys.platform.startswith(("linux", "android")):
         return None
-    if any(not adapter.software for adapter in found):
-        os.environ.update(_HIDE)
-        return _one_of(_adapters() or ())
     if not found:
-        raise NoAdapterError("Vulkan shows no adapter here: no driver of a GPU is installed")
+        what = "shows no adapter" if found is not None else "is missing (libvulkan.so.1)"
+        raise NoAdapterError(f"Vulkan {what} here; install the GPU's driver for it")
+    if any(not adapter.software for adapter in found):
+        os.environ[_HIDDEN] = ",".join(filter(None, (os.environ.get(_HIDDEN), _PROGRAMS)))
+        return _one_of(_adapters() or found)
     if not software_allowed:
         raise NoAdapterError(
             f"the only adapter here is {found[0].name}, a program on the processor; it gives "
@@ -79,9 +80,8 @@ class _CreateInfo(ctypes.Structure):
 
 def _adapters() -> list[Adapter] | None:
     """All of them; none where no driver is installed; None where there is no loader."""
-    try:
-        loader = ctypes.CDLL(_LOADER)
-    except OSError:
+    loader = _loader()
+    if loader is None:
         return None
     instance, info = ctypes.c_void_p(), _CreateInfo(_CREATE_INFO)
     if loader.vkCreateInstance(ctypes.byref(info), None, ctypes.byref(instance)):
@@ -93,6 +93,15 @@ def _adapters() -> list[Adapter] | None:
     found = [_described(loader, device) for device in devices[: count.value]]
     loader.vkDestroyInstance(instance, None)
     return found
+
+
+def _loader() -> ctypes.CDLL | None:
+    for name in _LOADERS:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    return None
 
 
 def _described(loader: ctypes.CDLL, device: int | None) -> Adapter:

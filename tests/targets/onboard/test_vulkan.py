@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -27,7 +28,7 @@ def listed(
     def shown() -> list[Adapter] | None:
         if adapters is None:
             return None
-        hidden = hides and "VK_LOADER_DRIVERS_DISABLE" in os.environ
+        hidden = hides and "lvp" in os.environ.get("VK_LOADER_DRIVERS_DISABLE", "")
         return [each for each in adapters if not (hidden and each.software)]
 
     monkeypatch.setattr(vulkan, "_adapters", shown)
@@ -37,9 +38,10 @@ def listed(
 def test_hardware_is_taken_and_programs_beside_it_are_hidden(
     monkeypatch: pytest.MonkeyPatch, allowed: bool
 ) -> None:
+    os.environ["VK_LOADER_DRIVERS_DISABLE"] = "*mine*"  # the user's own stays
     listed(monkeypatch, [LAVAPIPE, CARD])
     assert visible(allowed) == CARD
-    assert "lvp" in os.environ["VK_LOADER_DRIVERS_DISABLE"]
+    assert os.environ["VK_LOADER_DRIVERS_DISABLE"] == "*mine*,*lvp*,*swiftshader*"
 
 
 def test_two_cards_are_both_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,8 +67,12 @@ def test_a_program_alone_must_be_allowed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_no_adapter_is_told_from_no_vulkan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
     listed(monkeypatch, [])
-    with pytest.raises(NoAdapterError, match="no adapter here"):
+    with pytest.raises(NoAdapterError, match="Vulkan shows no adapter here"):
         visible(True)
     listed(monkeypatch, None)
+    with pytest.raises(NoAdapterError, match=r"Vulkan is missing \(libvulkan"):
+        visible(True)
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert visible(False) is None

@@ -8,7 +8,6 @@ is installed. pip does so with wheels.
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import shutil
 import subprocess
@@ -26,14 +25,14 @@ _PLATFORMS = (
     *(f"manylinux_2_{minor}_aarch64" for minor in (34, 31, 28, 27, 26, 24, 17)),
     "manylinux2014_aarch64",
 )
-# Only our own user: as root, apt would download as another, who cannot write here.
+# Under root apt would download as another user, who cannot write here; else the line is idle.
 _EARLY = """\
 APT::Architecture "{arch}";
 Dir::State "{state}";
 Dir::State::Lists "{state}/lists";
 Dir::State::status "{state}/status";
 Dir::Cache "{state}/cache";
-APT::Sandbox::User "{user}";
+APT::Sandbox::User "root";
 """
 # After the system's own configuration: its hooks act on the system's state, which this is not.
 _LATE = """\
@@ -70,8 +69,7 @@ def debian_packages(wanted: Sequence[str], architecture: str, folder: Path) -> l
     # No package is installed there, so that all dependencies are fetched.
     (folder / "status").touch()
     early, late = folder / "early.conf", folder / "late.conf"
-    user = _user()
-    early.write_text(_EARLY.format(arch=architecture, state=folder, user=user))
+    early.write_text(_EARLY.format(arch=architecture, state=folder))
     late.write_text(_LATE.format(arch=architecture))
     environment = {"APT_CONFIG": str(early), "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     update = run([apt, "-c", str(late), "--quiet=2", "update"], environment)
@@ -150,12 +148,6 @@ def run(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> Co
             f"{Path(argv[0]).name} took longer than {_TIMEOUT_S} s and was stopped; try again "
             f"with a better connection"
         ) from None
-
-
-def _user() -> str:
-    import pwd
-
-    return pwd.getpwuid(os.getuid()).pw_name
 
 
 def _complaint(text: str) -> str:

@@ -155,6 +155,11 @@ def _add_targets(command: argparse.ArgumentParser, what: str) -> None:
     more = f"{what}: {forms}; repeat it for several"
     command.add_argument("--target", action="append", metavar="TARGET", help=more)
     _add_python(command)
+    command.add_argument(
+        "--allow-software-gpu",
+        action="store_true",
+        help="outputs by a GPU's driver that is a program; never a latency",
+    )
     command.add_argument("--threads", type=_counts, default=(1,), help="e.g. 1,2 (default 1)")
 
 

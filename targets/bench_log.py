@@ -1,4 +1,4 @@
-"""The log of a bench: one line of JSON for each process that measured, appended as they come.
+"""The log of a bench: one line of JSON for each process, appended as they come.
 
 A repeated bench reads it and does only what is missing; more rounds go on where it ended.
 """
@@ -19,7 +19,9 @@ from targets.measurement import Plan
 from targets.runner_file import runner_file
 
 SCHEMA = 1
-_KEYS = {"schema", "file", "key", "round", "answer", "at"}
+Part = int | str
+"""Which of a job's processes: the round of a measurement, or what else was asked."""
+_KEYS = {"schema", "file", "key", "part", "answer", "at"}
 
 
 class BenchLog:
@@ -27,7 +29,7 @@ class BenchLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._found: dict[tuple[str, int], Answer] = {}
+        self._found: dict[tuple[str, Part], Answer] = {}
         make_folder(path.parent)
         try:
             lines = path.read_bytes().split(b"\n") if path.exists() else []
@@ -37,22 +39,22 @@ class BenchLog:
         if any(lines) and not read:
             raise OutputError(f"{path} is no log of a bench; give a new file, or that of a bench")
         for line in read:
-            self._found[(str(line["key"]), int(line["round"]))] = line["answer"]
+            self._found[(str(line["key"]), line["part"])] = line["answer"]
         # What a kill left of a line: the next begins on its own.
         self._torn = bool(lines) and lines[-1] != b""
 
-    def answer(self, job: Job, plan: Plan, round_: int) -> Answer | None:
-        """What the process of that round said, if it has run."""
-        return self._found.get((_key(job, plan), round_))
+    def answer(self, job: Job, plan: Plan, part: Part) -> Answer | None:
+        """What that process said, if it has run."""
+        return self._found.get((_key(job, plan), part))
 
-    def append(self, job: Job, plan: Plan, round_: int, answer: Answer) -> None:
+    def append(self, job: Job, plan: Plan, part: Part, answer: Answer) -> None:
         """Keep an answer, on the disk when this returns."""
         key = _key(job, plan)
         line = {
             "schema": SCHEMA,
             "file": job.path.name,
             "key": key,
-            "round": round_,
+            "part": part,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "answer": answer,
         }
@@ -65,7 +67,7 @@ class BenchLog:
         except OSError as error:
             raise OutputError(f"{self._path} cannot be written ({error.strerror})") from error
         self._torn = False
-        self._found[(key, round_)] = answer
+        self._found[(key, part)] = answer
 
 
 def _ours(lines: list[bytes]) -> Iterator[Mapping[str, Any]]:
@@ -83,7 +85,7 @@ def _ours(lines: list[bytes]) -> Iterator[Mapping[str, Any]]:
                 f"a log of a bench of schema {fields['schema']}, this edgepress knows {SCHEMA}; "
                 f"give a new file"
             )
-        if isinstance(fields["answer"], dict) and isinstance(fields["round"], int):
+        if isinstance(fields["answer"], dict) and isinstance(fields["part"], int | str):
             yield fields
 
 

@@ -50,8 +50,9 @@ class _Run:
         return sum(self.rounds(job) for job in self.jobs)
 
     def rounds(self, job: Job) -> int:
-        """One under an emulator: it counts, and a count does not vary."""
-        return 1 if _provenance(job) == "emulated" else self.plan.rounds
+        """One where no time counts: an emulator's count does not vary, a program's is none."""
+        software = job.target.software_gpu and job.target.engine.startswith("webgpu")
+        return 1 if software or _provenance(job) == "emulated" else self.plan.rounds
 
     def keep(self, index: int, round_: int, answer: Answer) -> None:
         with self.lock:

@@ -26,7 +26,7 @@ def execute(arguments: argparse.Namespace) -> None:
 
     DeviceError at the end where something could not be measured: what could has been printed.
     """
-    how = (arguments.threads, arguments.cpus, arguments.python)
+    how = (arguments.threads, arguments.cpus, arguments.python, arguments.allow_software_gpu)
     targets = list(named_targets(arguments.target or ("local",), *how))
     files = list(_files(arguments.files, {e for t in targets for e in runs(t.engine)}))
     plan = Plan(runs=arguments.runs, rounds=arguments.rounds)

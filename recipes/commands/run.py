@@ -31,10 +31,11 @@ def execute(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
     name, main = find_recipe(arguments.recipe)
     from recipes.planning.place import plan_of
-    from recipes.toolbox.elsewhere import named_targets
+    from recipes.toolbox.elsewhere import Elsewhere, named_targets
     from recipes.toolbox.team_job import one_voice, open_job
 
-    targets = tuple(named_targets(arguments.target or (), arguments.threads, (), arguments.python))
+    how = (arguments.threads, (), arguments.python, arguments.allow_software_gpu)
+    elsewhere = Elsewhere(tuple(named_targets(arguments.target or (), *how)))
     folder = arguments.out or Path("build") / name
     plan = plan_of(name, arguments.net, folder, arguments.plan)
     job = open_job(
@@ -45,7 +46,7 @@ def execute(arguments: argparse.Namespace) -> None:
         resume=arguments.resume,
         overwrite=arguments.overwrite,
     )
-    job.plan, job.targets = plan, targets
+    job.plan, job.elsewhere = plan, elsewhere
     job.give(data=arguments.data, test=arguments.test, weights=arguments.weights, net=arguments.net)
     with one_voice():
         main(job)

@@ -25,7 +25,7 @@ from recipes.toolbox.delivery import (
     need_untouched,
 )
 from recipes.toolbox.distributed import processes
-from recipes.toolbox.elsewhere import BENCH, with_targets
+from recipes.toolbox.elsewhere import BENCH, Elsewhere, some_pictures, with_targets
 from recipes.toolbox.folder import Identity, open_folder
 from recipes.toolbox.lock import FolderLock
 from recipes.toolbox.naming import new_stem
@@ -33,7 +33,6 @@ from recipes.toolbox.options import Options
 from recipes.toolbox.progress import busy, say
 from recipes.toolbox.scanning import FEW_PICTURES, kept_int8_scan, kept_scan
 from recipes.toolbox.summary import FULL, SMOKE, Sizes, save, summarize
-from targets.measurement import Target
 from targets.planning.plan import Plan
 from targets.rows import About
 
@@ -56,8 +55,7 @@ class Job(Options):
     untouched: Candidate | None = field(default=None, repr=False)
     """The net before any stage: what the ratios of the report are to."""
     finished: bool = False
-    targets: tuple[Target, ...] = ()
-    """Where the files are measured besides this machine with one thread."""
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
     plan: Plan | None = None
     """What `edgepress plan` said of this recipe, to be held against what comes out."""
     _scan: Sensitivity | None = None
@@ -177,6 +175,8 @@ class Job(Options):
             need_untouched(candidate)
         if smaller is not None:
             need_uncompressed(candidate, smaller)
+        if self.elsewhere.targets and self.elsewhere.pictures is None:
+            self.elsewhere = replace(self.elsewhere, pictures=some_pictures(task))
         taken = [d.artifact.path for d in self.deliveries]
         stem = new_stem(self.folder, candidate.spec.name, label, formats, taken)
         for form in formats:
@@ -195,7 +195,7 @@ class Job(Options):
         about = replace(about, sensitivity=self._scan, int8_scan=self._int8_scan)
         report = summarize(about, self.deliveries, self.sizes, plan, self.untouched)
         files = [d.artifact for d in self.deliveries]
-        report = with_targets(report, files, self.targets, plan, self.folder / BENCH)
+        report = with_targets(report, files, self.elsewhere, plan, self.folder / BENCH)
         sentence = save(report, self.folder)
         self.finished = True
         say(f"\n{sentence}\nreport: {self.folder / 'report.html'}")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from compress.errors import DeviceError
 from compress.spec import TensorSpec
-from recipes.toolbox.elsewhere import BENCH, named_targets, with_targets
+from recipes.toolbox.elsewhere import BENCH, Elsewhere, named_targets, with_targets
 from targets.artifact import Artifact, file_sha256
 from targets.markdown import document
 from targets.measurement import Plan, Target
 from targets.page import page
 from targets.report import read_report, write_report
-from tests.reports import make_report, make_row, sha, write_onnx
+from targets.runtimes.litert import LiteRtRuntime
+from tests.reports import make_report, make_row, sha, write_onnx, write_tflite
 from tests.scripted_device import ANSWER, ScriptedDevice
 
 PLAN = Plan(runs=3, rounds=2, warmup_s=0.05, max_s=0.1)
@@ -30,8 +33,8 @@ def test_a_report_says_what_each_board_measured_and_what_it_could_not(tmp_path: 
     board = ScriptedDevice(ANSWER, name="ssh:board", provenance="measured")
     dead = ScriptedDevice(ANSWER, name="ssh:dead", provenance="measured", lives=0)
     report = make_report(make_row("a.onnx", "fp32", 9000, 2.0, 0.99))
-    targets = [Target(board, 2), Target(dead)]
-    found = with_targets(report, files, targets, PLAN, tmp_path / BENCH)
+    targets = (Target(board, 2), Target(dead))
+    found = with_targets(report, files, Elsewhere(targets), PLAN, tmp_path / BENCH)
     assert [(r.path, r.target, r.threads) for r in found.elsewhere] == [
         ("a.onnx", "ssh:board", 2),
         ("b.onnx", "ssh:board", 2),
@@ -44,7 +47,7 @@ def test_a_report_says_what_each_board_measured_and_what_it_could_not(tmp_path: 
         assert "ssh:board, 2 threads" in text
 
     again = ScriptedDevice(ANSWER, name="ssh:board", provenance="measured")
-    same = with_targets(report, files, [Target(again, 2)], PLAN, tmp_path / BENCH)
+    same = with_targets(report, files, Elsewhere((Target(again, 2),)), PLAN, tmp_path / BENCH)
     assert again.seen == []
     assert same.elsewhere == found.elsewhere
 
@@ -54,9 +57,33 @@ PAIRS = (("a", 4), ("b", 5))
 
 def test_without_targets_the_report_stays_as_it_is(tmp_path: Path) -> None:
     report = make_report(make_row("a.onnx", "fp32", 9000, 2.0, 0.99))
-    assert with_targets(report, [], [], PLAN, tmp_path / BENCH) is report
+    assert with_targets(report, [], Elsewhere(), PLAN, tmp_path / BENCH) is report
     assert not (tmp_path / BENCH).exists()
     assert "On other targets" not in page(report)
+
+
+def test_outputs_on_another_engine_stand_beside_the_processors(tmp_path: Path) -> None:
+    files = [
+        artifact(write_onnx(tmp_path / "a.onnx")),
+        replace(artifact(write_tflite(tmp_path / "a.tflite")), format="tflite"),
+    ]
+    report = make_report(make_row("a.onnx", "fp32", 9000, 2.0, 0.99))
+    side = LiteRtRuntime().load(tmp_path / "a.tflite").inputs[0].shape[1:3]
+    pictures = np.random.default_rng(0).normal(size=(3, 3, *side)).astype(np.float32)
+    wanted = Elsewhere(tuple(named_targets(["local+plain"], (1, 2))), pictures)
+    found = with_targets(report, files, wanted, PLAN, tmp_path / BENCH)
+    assert [(r.path, r.threads, r.pictures) for r in found.elsewhere] == [
+        ("a.tflite", 1, 3),
+        ("a.tflite", 2, 3),
+    ]
+    for result in found.elsewhere:
+        assert result.largest_error is not None
+        assert result.outputs_range is not None
+        assert result.largest_error <= 1e-5 * result.outputs_range
+        assert result.cpu_nodes is None
+    log = (tmp_path / BENCH).read_text()
+    assert with_targets(report, files, wanted, PLAN, tmp_path / BENCH) == found
+    assert (tmp_path / BENCH).read_text() == log
 
 
 def test_each_target_gets_each_number_of_threads_once() -> None:

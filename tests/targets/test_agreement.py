@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from compress.errors import DeviceError
-from targets.agreement import compared, outputs_against_cpu
+from targets.agreement import compared, outputs_against
 from targets.device_answers import DeviceAnswers, answers_on, own_inputs
 from targets.devices.local import LocalDevice
 from targets.measurement import Target
@@ -73,7 +73,7 @@ def test_an_engine_agrees_with_itself_to_the_bit(tmp_path: Path) -> None:
     """On integers and NHWC, too, and without any GPU."""
     path = write_tflite(tmp_path / "net.tflite", "INT8")
     pictures = np.random.default_rng(0).standard_normal((4, 3, 8, 8)).astype(np.float32)
-    found = outputs_against_cpu(path, Target(LocalDevice(), engine="plain"), pictures)
+    found = outputs_against(path, Target(LocalDevice(), engine="plain"), pictures)
     assert (found.largest, found.top1) == (0.0, None)
     assert found.range > 30
 

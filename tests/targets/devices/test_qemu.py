@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from compress.errors import DeviceError
-from targets.arm_check import outputs_against_here
+from targets.agreement import outputs_against
 from targets.devices.qemu.device import QemuDevice
 from targets.devices.qemu.profiles import PROFILES
 from targets.measurement import Target
@@ -141,7 +141,7 @@ def test_outputs_are_compared_with_this_machines() -> None:
     """fp32 here: the int8 of an old x86 is not exact."""
     pictures = stored()["residual-fp32.tflite inputs"].transpose(0, 3, 1, 2)
     file = FOLDER / "residual-fp32.tflite"
-    found = outputs_against_here(file, Target(emulated("cortex-a53")), pictures, TIMEOUT_S)
+    found = outputs_against(file, Target(emulated("cortex-a53")), pictures, timeout_s=TIMEOUT_S)
     assert (found.target, found.pictures, found.top1) == ("qemu:cortex-a53", len(pictures), 1.0)
     assert found.largest <= 1e-5 * found.range
 

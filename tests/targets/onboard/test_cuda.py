@@ -10,7 +10,7 @@ import pytest
 
 import tests
 from compress.errors import DeviceError, MissingExtraError
-from targets.agreement import outputs_against_cpu
+from targets.agreement import outputs_against
 from targets.bench import benchmark
 from targets.devices.local import LocalDevice
 from targets.measurement import Measurement, Plan, Target
@@ -96,6 +96,6 @@ def test_outputs_are_compared_on_the_same_device(tmp_path: Path) -> None:
     """The stand-in negates; the processor's engine finds it as onnxruntime, too."""
     target = Target(fake(tmp_path / "fake", FAKE="whole"), engine="cuda")
     inputs = np.float32([[1, -2, 3, 4], [0, 5, -6, 7]])
-    found = outputs_against_cpu(write_onnx(tmp_path / "net.onnx"), target, inputs)
+    found = outputs_against(write_onnx(tmp_path / "net.onnx"), target, inputs)
     assert (found.largest, found.range, found.top1) == (0.0, 7.0, 1.0)
     assert found.adapter == "NVIDIA Stand-in"

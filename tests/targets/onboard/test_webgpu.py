@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from compress.encoding import Encoded, Encoding
 from compress.errors import DeviceError, MissingExtraError
-from targets.agreement import Agreement, outputs_against_cpu
+from targets.agreement import Agreement, outputs_against
 from targets.bench import benchmark
 from targets.devices.local import LocalDevice
 from targets.formats.onnx_pack import pack
@@ -64,8 +64,8 @@ def whole(found: Agreement) -> None:
 
 def test_float_and_packed_onnx_run_wholly_on_it(plugin: Target, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).standard_normal((2, 3, 16, 16)).astype(np.float32)
-    dense = outputs_against_cpu(write_onnx(tmp_path / "net.onnx"), plugin, noise)
-    net = outputs_against_cpu(packed(tmp_path / "packed.onnx"), plugin, PICTURES)
+    dense = outputs_against(write_onnx(tmp_path / "net.onnx"), plugin, noise)
+    net = outputs_against(packed(tmp_path / "packed.onnx"), plugin, PICTURES)
     whole(net)
     for found in (dense, net):
         assert found.largest < 5e-4
@@ -76,7 +76,7 @@ def test_float_and_packed_onnx_run_wholly_on_it(plugin: Target, tmp_path: Path) 
 
 
 def test_int8_onnx_leaves_nodes_on_the_processor_and_says_so(plugin: Target) -> None:
-    found = outputs_against_cpu(NETS / "residual-int8.onnx", plugin, PICTURES)
+    found = outputs_against(NETS / "residual-int8.onnx", plugin, PICTURES)
     assert found.top1 == 1.0
     assert found.cpu_nodes is not None
     assert found.cpu_nodes["QuantizeLinear"] > 0
@@ -89,10 +89,10 @@ def test_int8_onnx_leaves_nodes_on_the_processor_and_says_so(plugin: Target) -> 
 def test_litert_runs_float_and_int8_wholly_on_it(gpu: Target) -> None:
     for engine in ("webgpu", "webgpu-fp16"):
         target = replace(gpu, engine=engine)
-        found = outputs_against_cpu(NETS / "residual-fp32.tflite", target, PICTURES)
+        found = outputs_against(NETS / "residual-fp32.tflite", target, PICTURES)
         whole(found)
         assert found.largest < 1e-4
-    found = outputs_against_cpu(NETS / "residual-int8.tflite", gpu, PICTURES)
+    found = outputs_against(NETS / "residual-int8.tflite", gpu, PICTURES)
     whole(found)
     assert found.largest <= 3  # steps of 256
     assert found.range > 50
@@ -102,7 +102,7 @@ def test_a_file_that_the_gpu_refuses_is_one_line(gpu: Target) -> None:
     """A shuffle of channels by way of five dimensions, which LiteRT's accelerator has not."""
     told = r"refuses the file: of 27 operations 18 would run on the processor \(RESHAPE: "
     with pytest.raises(DeviceError, match=told) as caught:
-        outputs_against_cpu(NETS / "branch-fp32.tflite", gpu, PICTURES)
+        outputs_against(NETS / "branch-fp32.tflite", gpu, PICTURES)
     assert "\n" not in str(caught.value)
 
 

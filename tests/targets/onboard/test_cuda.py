@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,8 @@ def test_outputs_are_compared_on_the_same_device(tmp_path: Path) -> None:
     """The stand-in negates; the processor's engine finds it as onnxruntime, too."""
     target = Target(fake(tmp_path / "fake", FAKE="whole"), engine="cuda")
     inputs = np.float32([[1, -2, 3, 4], [0, 5, -6, 7]])
-    found = outputs_against(write_onnx(tmp_path / "net.onnx"), target, inputs)
+    found = outputs_against(
+        write_onnx(tmp_path / "net.onnx"), target, inputs, replace(target, engine="cpu")
+    )
     assert (found.largest, found.range, found.top1) == (0.0, 7.0, 1.0)
     assert found.adapter == "NVIDIA Stand-in"

@@ -111,6 +111,7 @@ def _parser() -> _Parser:
         "containers": "only .dc files, by size",
         "packed": "only packed files",
         "int8": "only integer files, beside fp32 ones",
+        "devices": "only files measured on further targets, by target",
     }
     for name, what in kinds.items():
         only.add_argument(f"--{name}", dest="only", action="store_const", const=name, help=what)

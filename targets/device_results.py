@@ -194,7 +194,8 @@ def _outputs(result: DeviceResult) -> str:
     return f"{result.largest_error:.2g} of {result.outputs_range:.3g}{same}"
 
 
-def _on_cpu(result: DeviceResult) -> str:
+def on_processor(result: DeviceResult) -> str:
+    """How many nodes an accelerator left to the processor; '' where it does not tell."""
     if result.cpu_nodes is None or result.nodes is None:
         return ""
     copies = "" if result.copies is None else f", {result.copies} copies"
@@ -205,7 +206,7 @@ def _notes(result: DeviceResult) -> str:
     notes = [
         result.provider,
         result.kernels,
-        _on_cpu(result),
+        on_processor(result),
         result.untimed or "",
         "noisy" if result.noisy else "",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from targets.device_table import device_columns, device_rows
 from targets.int8_table import COLUMNS as INT8_COLUMNS
 from targets.int8_table import int8_rows
 from targets.markdown import table
@@ -82,6 +83,11 @@ def containers_table(reports: Sequence[Report]) -> str:
 def packed_table(reports: Sequence[Report]) -> str:
     """One Markdown table of the packed files of several reports."""
     return table(PACKED_COLUMNS, packed_rows(reports), left=2)
+
+
+def devices_table(reports: Sequence[Report]) -> str:
+    """One Markdown table of the files that were measured on further targets."""
+    return table(device_columns(reports), device_rows(reports), left=2)
 
 
 def int8_table(reports: Sequence[Report]) -> str:

@@ -25,6 +25,7 @@ TABLES: Mapping[str, Callable[[Sequence[Report]], str]] = {
     "containers": readme_tables.containers_table,
     "packed": readme_tables.packed_table,
     "int8": readme_tables.int8_table,
+    "devices": readme_tables.devices_table,
 }
 """By its name one table of several reports, for a README: of all files or of one kind."""
 

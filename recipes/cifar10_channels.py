@@ -13,7 +13,13 @@ from compress.stages.fine_tune import FineTune
 from compress.stages.fold_batchnorm import FoldBatchNorm
 from compress.stages.prune_channels import PruneChannels
 from compress.stages.quantize_int8 import QuantizeInt8
-from recipes.toolbox.cifar import baseline, cifar10_task, deliver_narrower, load_baseline
+from recipes.toolbox.cifar import (
+    PRECISIONS,
+    baseline,
+    cifar10_task,
+    deliver_narrower,
+    load_baseline,
+)
 from recipes.toolbox.job import Job
 from recipes.toolbox.small_nets import FULL
 from recipes.toolbox.smallest import Plan, smallest
@@ -34,7 +40,8 @@ def main(job: Job) -> None:
     job.need_formats("onnx", "onnx-packed", "tflite", "tflite-packed", "dc")
     net = job.choose_net(FULL)
     title, spec = FULL[net]
-    task = cifar10_task(job, spec, teacher=load_baseline(FULL[TEACHER].spec, TEACHER))
+    teacher = load_baseline(FULL[TEACHER].spec, TEACHER)
+    task = cifar10_task(job, spec, teacher=teacher, precision=PRECISIONS.get(net, "float32"))
     dense = baseline(job, spec, net)
     folded = job.compress(dense, [FoldBatchNorm()], task)
     thin = job.compress(dense, [CUT, FineTune(job.epochs(EPOCHS), RATE)], task)

@@ -36,7 +36,7 @@ def runner_file() -> Path:
     try:
         return _there(cache_folder() / name, content)
     except (OutputError, OSError, RuntimeError):  # RuntimeError: no home
-        return _there(_temporary_folder() / name, content)
+        return _there(Path(_temporary().name) / name, content)
 
 
 def _there(path: Path, content: bytes) -> Path:
@@ -46,8 +46,9 @@ def _there(path: Path, content: bytes) -> Path:
 
 
 @cache
-def _temporary_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="edgepress-"))
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    """Removed when this process ends."""
+    return tempfile.TemporaryDirectory(prefix="edgepress-")
 
 
 def runner_bytes() -> bytes:

@@ -16,9 +16,11 @@ def target_named(
     text: str, threads: int = 1, cpus: tuple[int, ...] = (), python: str | None = None
 ) -> Target:
     """The target `text`, DEVICE or DEVICE+ENGINE. DeviceError where it names none that there is."""
-    named, plus, engine = text.partition("+")
+    named, plus, engine = text.rpartition("+")
+    if not plus or "@" in engine:  # ssh:user+name@board
+        named, engine = text, ""
     device = device_named(named, python)
-    if plus and engine not in ENGINES:
+    if engine not in ("", *ENGINES):
         raise DeviceError(f"target {text!r}: no engine {engine!r}; there are: {', '.join(ENGINES)}")
     return Target(device, threads, engine or "cpu", cpus)
 

@@ -35,7 +35,7 @@ class BenchLog:
             lines = path.read_bytes().split(b"\n") if path.exists() else []
         except OSError as error:
             raise OutputError(f"{path} cannot be read ({error.strerror}); give another") from error
-        read = list(_ours(lines))
+        read = list(_ours(path, lines))
         if any(lines) and not read:
             raise OutputError(f"{path} is no log of a bench; give a new file, or that of a bench")
         for line in read:
@@ -70,7 +70,7 @@ class BenchLog:
         self._found[(key, part)] = answer
 
 
-def _ours(lines: list[bytes]) -> Iterator[Mapping[str, Any]]:
+def _ours(path: Path, lines: list[bytes]) -> Iterator[Mapping[str, Any]]:
     """The lines that are whole; OutputError for one of a newer edgepress."""
     for raw in lines:
         try:
@@ -82,16 +82,21 @@ def _ours(lines: list[bytes]) -> Iterator[Mapping[str, Any]]:
         fields = cast("dict[str, Any]", line)
         if fields["schema"] != SCHEMA:
             raise OutputError(
-                f"a log of a bench of schema {fields['schema']}, this edgepress knows {SCHEMA}; "
-                f"give a new file"
+                f"{path} is a log of a bench of schema {fields['schema']}, this edgepress knows "
+                f"{SCHEMA}; give a new file"
             )
         if isinstance(fields["answer"], dict) and isinstance(fields["part"], int | str):
             yield fields
 
 
 def _key(job: Job, plan: Plan) -> str:
-    """What an answer depends on: file, target, how it was measured, and by which runner."""
+    """What an answer depends on: file, target, how it was measured, and by which runner.
+
+    A copy under another name is a file of its own: two alike tell how much a measurement varies.
+    """
     target = job.target
-    how = [target.name, target.threads, list(target.cpus)]
+    emulated = target.device.provenance == "emulated"
+    python = None if emulated else target.device.python  # an emulator brings its own
+    how = [target.name, python, target.software_gpu, target.threads, list(target.cpus)]
     measured = [plan.runs, plan.warmup_s, plan.max_s, plan.seed, runner_file().stem]
-    return json.dumps([job.sha256, *how, *measured])
+    return json.dumps([job.path.name, job.sha256, *how, *measured])

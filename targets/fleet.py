@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from compress.errors import EdgepressError
 from targets.bench import Answer, Job, Progress, ask, summarize, turns
 from targets.bench_log import BenchLog
-from targets.device import Device, Provenance
+from targets.device import Device
 from targets.measurement import Measurement, Plan
 
 THIS_MACHINE = "local"
@@ -38,6 +38,15 @@ class _Run:
     stopped: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def remember(self) -> None:
+        """Take from the log what has run already."""
+        for index, job in enumerate(self.jobs):
+            for round_ in range(self.rounds(index)):
+                answer = None if self.log is None else self.log.answer(job, self.plan, round_)
+                if answer is not None:
+                    self.answers.setdefault(index, {})[round_] = answer
+                    self.done += 1
+
     def begin(self, index: int) -> None:
         with self.lock:
             if self.progress is not None:
@@ -47,21 +56,19 @@ class _Run:
     @property
     def total(self) -> int:
         """Processes in all."""
-        return sum(self.rounds(job) for job in self.jobs)
+        return sum(self.rounds(index) for index in range(len(self.jobs)))
 
-    def rounds(self, job: Job) -> int:
+    def rounds(self, index: int) -> int:
         """One where no time counts: an emulator's count does not vary, a program's is none."""
-        software = job.target.software_gpu and job.target.engine.startswith("webgpu")
-        return 1 if software or _provenance(job) == "emulated" else self.plan.rounds
+        first = self.answers.get(index, {}).get(0)
+        untimed = first is not None and first.get("untimed") is not None
+        return 1 if untimed or _emulated(self.jobs[index]) else self.plan.rounds
 
     def keep(self, index: int, round_: int, answer: Answer) -> None:
         with self.lock:
-            self.answers.setdefault(index, {})[round_] = answer
-
-    def log_answer(self, index: int, round_: int, answer: Answer) -> None:
-        if self.log is not None:
-            with self.lock:
+            if self.log is not None:
                 self.log.append(self.jobs[index], self.plan, round_, answer)
+            self.answers.setdefault(index, {})[round_] = answer
 
 
 def measure_all(
@@ -78,12 +85,13 @@ def measure_all(
     twice.
     """
     run = _Run(jobs, plan, log, progress)
+    run.remember()
     groups: dict[str, list[int]] = {}
     for index, job in enumerate(jobs):
         groups.setdefault(_machine(job.target.device), []).append(index)
     if len(groups) == 1:
         _work(run, next(iter(groups.values())))  # here, where Ctrl-C arrives
-    else:
+    elif groups:
         _side_by_side(run, list(groups.values()))
     if progress is not None:
         progress(run.total, run.total, "")
@@ -95,8 +103,8 @@ def measure_all(
     return measured, tuple(Failure(jobs[i], why) for i, why in sorted(run.failures.items()))
 
 
-def _provenance(job: Job) -> Provenance:
-    return job.target.device.provenance
+def _emulated(job: Job) -> bool:
+    return job.target.device.provenance == "emulated"
 
 
 def _machine(device: Device) -> str:
@@ -116,27 +124,25 @@ def _side_by_side(run: _Run, groups: list[list[int]]) -> None:
 def _work(run: _Run, group: list[int]) -> None:
     """The jobs of one machine, those with a latency first: an emulator would disturb them."""
     for emulated in (False, True):
-        own = [i for i in group if (_provenance(run.jobs[i]) == "emulated") == emulated]
-        rounds = max((run.rounds(run.jobs[i]) for i in own), default=0)
-        for round_, place in turns(len(own), rounds):
+        own = [i for i in group if _emulated(run.jobs[i]) == emulated]
+        for round_, place in turns(len(own), run.plan.rounds):
+            index = own[place]
             if run.stopped:
                 return
-            run.begin(own[place])
-            if own[place] not in run.failures:
-                _once(run, own[place], round_, group)
+            if round_ >= run.rounds(index) or round_ in run.answers.get(index, {}):
+                continue
+            run.begin(index)
+            if index not in run.failures:
+                _once(run, index, round_, group)
 
 
 def _once(run: _Run, index: int, round_: int, group: list[int]) -> None:
     """One process of one job; what goes wrong is noted."""
-    job = run.jobs[index]
-    answer = run.log.answer(job, run.plan, round_) if run.log is not None else None
-    if answer is None:
-        try:
-            answer = ask(job, run.plan)
-        except EdgepressError as error:
-            _note(run, index, str(error), group)
-            return
-        run.log_answer(index, round_, answer)
+    try:
+        answer = ask(run.jobs[index], run.plan)
+    except EdgepressError as error:
+        _note(run, index, str(error), group)
+        return
     run.keep(index, round_, answer)
 
 
@@ -152,5 +158,5 @@ def _note(run: _Run, index: int, reason: str, group: list[int]) -> None:
         run.failures[index] = reason
         for other in group if gone is not None else ():
             job, answers = run.jobs[other], run.answers.get(other, {})
-            if job.target.device.name == device.name and len(answers) < run.rounds(job):
+            if job.target.device.name == device.name and len(answers) < run.rounds(other):
                 run.failures.setdefault(other, f"{device.name} was given up: {gone}")

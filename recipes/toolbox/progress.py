@@ -41,8 +41,8 @@ def counted_bar(what: str) -> Iterator[Progress]:
 
         def update(done: int, total: int, now: str) -> None:
             if shown.total is None:  # what an earlier run did says nothing of the speed
-                shown.total = total
                 shown.initial = shown.n = shown.last_print_n = done
+            shown.total = total  # it may turn out that less is to be done
             shown.set_postfix_str(now, refresh=False)
             shown.update(done - shown.n)
 

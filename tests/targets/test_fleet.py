@@ -105,7 +105,17 @@ def test_a_repeated_call_does_what_is_missing_only(tmp_path: Path) -> None:
     assert [len(m.times_ms) for m in found] == [3, 3]
 
 
-@pytest.mark.parametrize("change", [{"threads": 2}, {"engine": "plain"}, {"cpus": (1,)}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"threads": 2},
+        {"engine": "plain"},
+        {"cpus": (1,)},
+        {"software_gpu": True},
+        {"device": board("one", python="python3.9")},
+    ],
+    ids=["threads", "engine", "cpus", "software", "python"],
+)
 def test_another_way_of_measuring_is_another_result(
     tmp_path: Path, change: dict[str, object]
 ) -> None:
@@ -148,3 +158,48 @@ def test_a_log_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 2}) + "\n")
     with pytest.raises(OutputError, match="of schema 2, this edgepress knows 1"):
         BenchLog(path)
+
+
+def test_what_the_log_holds_outlives_its_device(tmp_path: Path) -> None:
+    path = tmp_path / "bench.jsonl"
+    jobs = jobs_on(tmp_path, board("one"))
+    measure_all(jobs[1:], QUICK, BenchLog(path))
+    dead = Target(board("one", lives=0))
+    jobs = [job._replace(target=dead) for job in jobs]
+    calls: list[tuple[int, int, str]] = []
+    found, failures = measure_all(jobs, QUICK, BenchLog(path), lambda *call: calls.append(call))
+    assert [m.file for m in found] == ["b.onnx"]
+    assert [f.job.path.name for f in failures] == ["a.onnx"]
+    assert [call[:2] for call in calls] == [(2, 4), (3, 4), (4, 4)]
+
+
+def test_two_copies_of_a_file_are_measured_each(tmp_path: Path) -> None:
+    device = board("one")
+    files = [write_onnx(tmp_path / "a.onnx"), tmp_path / "copy.onnx"]
+    files[1].write_bytes(files[0].read_bytes())
+    jobs = jobs_for(files, [Target(device)])
+    measure_all(jobs, QUICK, BenchLog(tmp_path / "bench.jsonl"))
+    assert sorted(device.seen) == ["a.onnx", "a.onnx", "copy.onnx", "copy.onnx"]
+
+
+def test_what_gives_no_time_runs_once_beside_what_does(tmp_path: Path) -> None:
+    """Allowing a program for a GPU takes no rounds from a real one."""
+    software = ScriptedDevice(
+        {**ANSWER, "times_ns": [], "untimed": "software adapter"}, "local", "measured"
+    )
+    hardware = board("local")
+    (path,) = (write_onnx(tmp_path / "a.onnx"),)
+    targets = [
+        Target(software, engine="webgpu", software_gpu=True),
+        Target(hardware, engine="webgpu", software_gpu=True),
+    ]
+    calls: list[tuple[int, int, str]] = []
+    jobs = jobs_for([path], targets)
+    found, _ = measure_all(jobs, QUICK, progress=lambda *call: calls.append(call))
+    assert [len(m.times_ms) for m in found] == [1, QUICK.rounds]
+    assert all(done <= total for done, total, _ in calls)
+    assert calls[-1] == (3, 3, "")
+
+
+def test_nothing_to_measure_is_nothing_measured() -> None:
+    assert measure_all([], QUICK) == ((), ())

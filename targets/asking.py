@@ -11,6 +11,7 @@ import targets
 from compress.errors import DeviceError, MissingExtraError
 from targets.device import Completed
 from targets.devices.local import LocalDevice
+from targets.devices.remote import last_words
 from targets.measurement import Target
 from targets.onboard.engine import runs
 from targets.onboard.main import END
@@ -69,10 +70,9 @@ def _answer(path: Path, target: Target, completed: Completed) -> dict[str, Any]:
     except (IndexError, ValueError):
         answer = None
     if not isinstance(answer, dict) or cast("dict[str, Any]", answer).get("end") != END:
-        last = (completed.stderr.strip().splitlines() or ["nothing"])[-1][:300]
         raise DeviceError(
             f"measuring {path.name} on {target.device.name} ended with status "
-            f"{completed.status} and no result; its last words: {last}"
+            f"{completed.status} and no result; its last words: {last_words(completed.stderr)}"
         )
     fields = cast("dict[str, Any]", answer)
     if "missing" in fields:
@@ -86,4 +86,10 @@ def _answer(path: Path, target: Target, completed: Completed) -> dict[str, Any]:
         said, where = str(fields["error"]), f"on {target.device.name}"
         newer = too_new(path.read_bytes(), where, said) if path.suffix == ".onnx" else None
         raise DeviceError(f"{path.name} {newer or f'cannot be measured {where}: {said}'}")
+    if completed.status != 0:
+        raise DeviceError(
+            f"measuring {path.name} on {target.device.name} ended with status {completed.status} "
+            f"after its answer, which is not believed; its last words: "
+            f"{last_words(completed.stderr)}"
+        )
     return fields

@@ -174,7 +174,7 @@ def _environment(answers: Sequence[Answer]) -> dict[str, str | int | float | Non
     ends = [a["clocks"][-1] for a in answers]
     return {
         **answers[0]["environment"],
-        "load_average": max(float(a["environment"]["load_average"]) for a in answers),
+        "load_average": _extreme(max, [a["environment"]["load_average"] for a in answers]),
         "clock_mhz": _extreme(min, [end["clock_mhz"] for end in ends]),
         "temperature_c": _extreme(max, [end["temperature_c"] for end in ends]),
         "spinning": "no",

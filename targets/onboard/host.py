@@ -49,7 +49,7 @@ def describe() -> Described:
         "cpus": ",".join(map(str, _allowed())) or None,
         "governor": _governors(),
         "memory_bytes": int(total[0]) * 1024 if total else None,
-        "load_average": round(os.getloadavg()[0], 2),
+        "load_average": _load_average(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
     }
@@ -58,7 +58,11 @@ def describe() -> Described:
 def pin(cpus: list[int]) -> None:
     """Keep this process, and the threads that it starts, on `cpus`. ValueError where it cannot."""
     try:
+        before = os.sched_getaffinity(0)
         os.sched_setaffinity(0, cpus)
+        if os.sched_getaffinity(0) != set(cpus):  # Linux leaves out those that are not there
+            os.sched_setaffinity(0, before)
+            raise ValueError
     except AttributeError:
         raise ValueError(f"processes cannot be pinned on {platform.system()}") from None
     except (OSError, ValueError, OverflowError):
@@ -99,6 +103,13 @@ def _allowed() -> list[int]:
         return sorted(os.sched_getaffinity(0))
     except AttributeError:
         return list(range(os.cpu_count() or 1))
+
+
+def _load_average() -> float | None:
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):  # Windows, and Androids of old
+        return None
 
 
 def _governors() -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -91,6 +92,9 @@ def test_what_changes_is_told_at_its_worst(tmp_path: Path) -> None:
     assert found.spread == 0
     assert found.throttled
     assert found.noisy
+    idle = {**ANSWER, "environment": {"load_average": None}}
+    (found,) = benchmark([net], [Target(ScriptedDevice(idle))], QUICK)
+    assert found.environment["load_average"] is None
 
 
 def test_an_answer_that_was_cut_short_is_none(tmp_path: Path) -> None:
@@ -185,6 +189,15 @@ def test_a_runner_that_dies_is_told_from_one_that_answers(tmp_path: Path) -> Non
     python.write_text("#!/bin/sh\necho some log\necho last words >&2\nexit 7\n")
     python.chmod(0o755)
     with pytest.raises(DeviceError, match="status 7 and no result; its last words: last words"):
+        benchmark([net], [Target(LocalDevice(python=str(python)))], QUICK)
+
+
+def test_a_runner_that_dies_after_its_answer_is_not_believed(tmp_path: Path) -> None:
+    net = write_onnx(tmp_path / "net.onnx")
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho '{json.dumps(ANSWER)}'\nkill -SEGV $$\n")
+    python.chmod(0o755)
+    with pytest.raises(DeviceError, match="ended with status -11 after its answer"):
         benchmark([net], [Target(LocalDevice(python=str(python)))], QUICK)
 
 

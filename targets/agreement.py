@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.errors import DeviceError
 from targets.answers import agreement
 from targets.device_answers import DeviceAnswers, answers_on, own_inputs
 from targets.devices.local import LocalDevice
@@ -61,8 +62,23 @@ def outputs_against(
 
 
 def compared(path: Path, target: Target, found: DeviceAnswers, on_cpu: DeviceAnswers) -> Agreement:
-    """`found` beside `on_cpu`, both for the same inputs."""
+    """`found` beside `on_cpu`, both for the same inputs.
+
+    Raises DeviceError where they cannot be compared: of other shapes, or no finite numbers.
+    """
     ours, theirs = (a.outputs.astype(np.float64) for a in (found, on_cpu))
+    if ours.shape != theirs.shape:
+        raise DeviceError(
+            f"{path.name} on {target.name} gave outputs of shape {list(ours.shape)}, the processor "
+            f"{list(theirs.shape)}; see whether both have the same runtime"
+        )
+    for outputs, where in ((ours, target.name), (theirs, "the processor")):
+        wrong = int(np.sum(~np.isfinite(outputs)))
+        if wrong:
+            raise DeviceError(
+                f"{path.name} on {where} gave {wrong} of {outputs.size} outputs that are not "
+                f"finite numbers; 16-bit floats may have overflown"
+            )
     accelerator = found.accelerator or {}
     return Agreement(
         file=path.name,

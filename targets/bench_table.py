@@ -51,7 +51,9 @@ def _timed_row(m: Measurement, baseline: Measurement) -> tuple[str, ...]:
     compared = ""
     if m is not baseline:
         r = ratio(m, baseline)
-        compared = f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]"
+        # One process says nothing of the spread between processes.
+        single = min(len(m.times_ms), len(baseline.times_ms)) < 2
+        compared = f"{r.value:.2f}" + ("" if single else f" [{r.low:.2f}, {r.high:.2f}]")
     memory = "not shown" if m.peak_rss_bytes is None else f"{m.peak_rss_bytes / 1e6:.0f} MB"
     times = (f"{t:.3f} ms" for t in (m.median_ms, m.p10_ms, m.p90_ms))
     return (m.file, m.target, str(m.threads), *times, compared, f"{m.load_ms:.1f} ms", memory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,6 @@ from targets.report import Report
 
 BENCH = "bench.jsonl"
 """The log of these measurements in a run's folder."""
-_OUTPUTS = "outputs"
 _PICTURES = 8
 
 
@@ -55,11 +55,11 @@ def named_targets(
     python: the interpreter on boards. software_gpu: see Target. DeviceError for a name that is
     none.
     """
-    for name in dict.fromkeys(names):
-        target = target_named(name, 1, cpus, python)
-        target = replace(target, software_gpu=software_gpu)
+    found = (target_named(name, 1, cpus, python) for name in names)
+    for target in dict.fromkeys(replace(one, software_gpu=software_gpu) for one in found):
         counted = target.device.provenance == "emulated"
-        yield from (replace(target, threads=n) for n in ((1,) if counted else threads))
+        once = (1,) if counted else dict.fromkeys(threads)
+        yield from (replace(target, threads=n) for n in once)
 
 
 def with_targets(
@@ -95,12 +95,13 @@ def _outputs(
     once = {(job.path, job.target.name): job for job in reversed(jobs)}
     if pictures is None:
         return found, failures
+    part = f"outputs {sha256(np.ascontiguousarray(pictures).tobytes()).hexdigest()}"
     for job in bar(list(once.values()), "comparing outputs on other targets"):
-        known = log.answer(job, plan, _OUTPUTS)
+        known = log.answer(job, plan, part)
         try:
             if known is None:
                 known = asdict(outputs_against(job.path, job.target, pictures))
-                log.append(job, plan, _OUTPUTS, known)
+                log.append(job, plan, part, known)
             found.append(Agreement(**known))
         except EdgepressError as error:
             failures.append(Failure(job, str(error)))

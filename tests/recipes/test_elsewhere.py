@@ -84,10 +84,21 @@ def test_outputs_on_another_engine_stand_beside_the_processors(tmp_path: Path) -
     log = (tmp_path / BENCH).read_text()
     assert with_targets(report, files, wanted, PLAN, tmp_path / BENCH) == found
     assert (tmp_path / BENCH).read_text() == log
+    others = with_targets(
+        report, files, replace(wanted, pictures=pictures[:2]), PLAN, tmp_path / BENCH
+    )
+    assert [r.pictures for r in others.elsewhere] == [2, 2]
+
+
+def test_targets_that_run_no_file_of_the_report_leave_it_whole(tmp_path: Path) -> None:
+    report = make_report(make_row("a.onnx", "fp32", 9000, 2.0, 0.99))
+    files = [artifact(write_onnx(tmp_path / "a.onnx"))]
+    wanted = Elsewhere(tuple(named_targets(["local+plain"])))
+    assert with_targets(report, files, wanted, PLAN, tmp_path / BENCH).elsewhere == ()
 
 
 def test_each_target_gets_each_number_of_threads_once() -> None:
-    found = list(named_targets(["local", "local+plain", "local"], (1, 2), (0,)))
+    found = list(named_targets(["local", "local+plain", "local+cpu"], (1, 2, 1), (0,)))
     assert [(t.name, t.threads, t.cpus) for t in found] == [
         *(("local", 1, (0,)), ("local", 2, (0,))),
         *(("local+plain", 1, (0,)), ("local+plain", 2, (0,))),

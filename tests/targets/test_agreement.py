@@ -116,3 +116,17 @@ def test_outputs_that_are_not_whole_are_refused(tmp_path: Path, outputs: object,
     with pytest.raises(DeviceError, match=says) as caught:
         answers_on(net, Target(told(outputs)), INPUTS)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "says"),
+    [
+        (np.float32([[1, np.nan]]), "1 of 2 outputs that are not finite"),
+        (np.float32([[1, 2, 3]]), r"outputs of shape \[1, 3\], the processor \[1, 2\]"),
+    ],
+    ids=["nan", "shape"],
+)
+def test_outputs_that_cannot_be_compared_are_told(outputs: NDArray[Any], says: str) -> None:
+    target = Target(LocalDevice(), engine="webgpu-fp16")
+    with pytest.raises(DeviceError, match=rf"net.onnx on local\+webgpu-fp16 gave {says}"):
+        compared(NET, target, answers(outputs), answers(np.float32([[1, 2]])))

@@ -79,3 +79,10 @@ def test_a_row_that_is_no_fact_says_so() -> None:
     fell = table([measured("a.onnx", 1.0, 1.0, throttled=True)])
     assert "noisy: a.onnx on local at 1 thread(s): the clock fell while it was measured" in fell
     assert "noisy" not in table([measured("a.onnx", 1.0, 1.0, throttled=False)])
+
+
+def test_one_process_gives_a_ratio_without_an_interval() -> None:
+    single = {"times_ms": ((1.0, 1.0),)}
+    row = table([measured("a.onnx", **single), measured("b.onnx", **single)]).splitlines()[2]
+    assert "1.00" in row
+    assert "[" not in row

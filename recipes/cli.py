@@ -84,6 +84,9 @@ def _parser() -> _Parser:
     )
     bench.add_argument("--rounds", type=_positive, default=5, help="processes a file (default 5)")
     bench.add_argument("--runs", type=_positive, default=50, help="timed runs each (default 50)")
+    bench.add_argument(
+        "--timeout", type=_positive, default=120, metavar="S", help="for a process (default 120)"
+    )
     bench.add_argument("--json", action="store_true", help="print JSON with the raw times")
     bench.add_argument(
         "--out", type=Path, metavar="FILE", help="append each result; a repeated call goes on"

@@ -29,7 +29,7 @@ def execute(arguments: argparse.Namespace) -> None:
     how = (arguments.threads, arguments.cpus, arguments.python, arguments.allow_software_gpu)
     targets = list(named_targets(arguments.target or ("local",), *how))
     files = list(_files(arguments.files, {e for t in targets for e in runs(t.engine)}))
-    plan = Plan(runs=arguments.runs, rounds=arguments.rounds)
+    plan = Plan(runs=arguments.runs, rounds=arguments.rounds, timeout_s=arguments.timeout)
     log = BenchLog(arguments.out) if arguments.out is not None else None
     jobs = [job for job in jobs_for(files, targets) if _fits(job)]
     _tell_left_out(files, targets, jobs)

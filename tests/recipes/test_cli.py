@@ -273,7 +273,7 @@ def test_damaged_files_to_bench(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_bench_prints_a_table_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small, large = write_onnx(tmp_path / "s.onnx"), write_onnx(tmp_path / "l.onnx", width=16)
-    quick = ("--runs", "3", "--rounds", "1")
+    quick = ("--runs", "3", "--rounds", "2")
     assert cli.main(["bench", str(small), str(large), *quick]) == 0
     head, first, second, *_ = capsys.readouterr().out.splitlines()
     assert head.startswith("file")
@@ -284,6 +284,8 @@ def test_bench_prints_a_table_and_json(tmp_path: Path, capsys: pytest.CaptureFix
     found = json.loads(capsys.readouterr().out)
     assert [(m["file"], m["threads"]) for m in found] == [("s.onnx", 1), ("s.onnx", 2)]
     assert all(len(times) == 3 for m in found for times in m["times_ms"])
+    hurried = ("bench", small, "--runs", 1_000_000, "--timeout", 1)  # the times alone take 1 s
+    assert "ran longer than 1 s and was stopped" in refused(capsys, *hurried)
 
 
 def test_bench_of_a_folder_on_two_targets_goes_on_where_it_ended(

@@ -76,7 +76,7 @@ class QemuDevice:
             except subprocess.TimeoutExpired:
                 raise DeviceError(
                     f"{Path(argv[0]).name} ran longer than {timeout_s:g} s on {self.name} and was "
-                    f"stopped; emulation is slow: ask for fewer runs or allow more time"
+                    f"stopped; emulation is slow: allow more time"
                 ) from None
 
     def _userland(self) -> Userland:

@@ -71,7 +71,7 @@ def _answer(path: Path, target: Target, completed: Completed) -> dict[str, Any]:
         answer = None
     if not isinstance(answer, dict) or cast("dict[str, Any]", answer).get("end") != END:
         raise DeviceError(
-            f"measuring {path.name} on {target.device.name} ended with status "
+            f"measuring {path.name} on {target.name} ended with status "
             f"{completed.status} and no result; its last words: {last_words(completed.stderr)}"
         )
     fields = cast("dict[str, Any]", answer)
@@ -79,16 +79,16 @@ def _answer(path: Path, target: Target, completed: Completed) -> dict[str, Any]:
         missing = str(fields["missing"])
         wanted = _BRINGS.get(missing, missing)
         raise MissingExtraError(
-            f"measuring {path.name} on {target.device.name} needs {missing}, which is not usable "
+            f"measuring {path.name} on {target.name} needs {missing}, which is not usable "
             f"there ({fields['error']}); run: pip install '{wanted}'"
         )
     if "error" in fields:
-        said, where = str(fields["error"]), f"on {target.device.name}"
+        said, where = str(fields["error"]), f"on {target.name}"
         newer = too_new(path.read_bytes(), where, said) if path.suffix == ".onnx" else None
         raise DeviceError(f"{path.name} {newer or f'cannot be measured {where}: {said}'}")
     if completed.status != 0:
         raise DeviceError(
-            f"measuring {path.name} on {target.device.name} ended with status {completed.status} "
+            f"measuring {path.name} on {target.name} ended with status {completed.status} "
             f"after its answer, which is not believed; its last words: "
             f"{last_words(completed.stderr)}"
         )

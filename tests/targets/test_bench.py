@@ -122,6 +122,8 @@ def test_a_runner_that_fails_names_file_and_device(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r"^broken\.onnx cannot be measured on local: ") as caught:
         benchmark([broken], [Target(LocalDevice())], QUICK)
     assert "\n" not in str(caught.value)
+    with pytest.raises(DeviceError, match=r"^broken\.onnx cannot be measured on local\+plain: "):
+        benchmark([broken], [Target(LocalDevice(), engine="plain")], QUICK)
 
 
 @pytest.mark.parametrize(("opset", "ir_version", "kind"), [(18, 99, "IR versions"), (99, 9, "ops")])

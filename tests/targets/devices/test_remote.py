@@ -121,11 +121,12 @@ def test_a_shell_that_is_hung_up_ends_the_command(
     arguments = ["60", "sh", "-c", 'echo $$ >"$0"; sleep 30; sleep 30', str(note)]
     argv = [link.shell, "-c", scripts.framed(scripts.RUN, arguments, "mark")]
     # A shell cannot trap what was ignored when it began, as under nohup.
-    heard = partial(signal.signal, sent, signal.SIG_DFL)
-    environment = {"PATH": link.path}
-    with subprocess.Popen(
-        argv, stdin=-1, stdout=-1, stderr=-1, env=environment, preexec_fn=heard
-    ) as process:
+    before = signal.signal(sent, signal.SIG_DFL)
+    try:
+        process = subprocess.Popen(argv, stdin=-1, stdout=-1, stderr=-1, env={"PATH": link.path})
+    finally:
+        signal.signal(sent, before)
+    with process:
         running = noted(note)
         process.send_signal(sent)
         assert gone(running)

@@ -21,7 +21,7 @@ def device_columns(reports: Sequence[Report]) -> tuple[str, ...]:
 def device_rows(reports: Sequence[Report]) -> list[tuple[str, ...]]:
     """The cells of `device_columns` by file, of reports that were measured on further targets.
 
-    In brackets: of the time, or the count, of the fp32 file of the same format there.
+    In brackets: of the time, or the count, of the first file of the same format there.
     """
     places = [place for place, _ in _places(reports)]
     rows: list[tuple[str, ...]] = []

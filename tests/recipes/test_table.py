@@ -28,13 +28,17 @@ def test_the_readmes_show_the_results_as_they_are(readme: Path, results: list[Pa
     assert insert(text, TABLES["results"](reports), "README.md") == text, "run `make results`"
 
 
-@pytest.mark.parametrize("name", ["containers", "packed", "int8"])
+@pytest.mark.parametrize("name", ["containers", "packed", "int8", "devices"])
 def test_the_readme_shows_one_kind_of_files_as_they_are(name: str) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    chosen = [path for path in RESULTS if not path.name.split(".")[1].startswith("int")]
-    if name == "int8":
-        patterns = ("*.int8-trained.*", "resnet*.int8.*", "*-imagenet.int[48].*")
-        chosen = [path for pattern in patterns for path in sorted(FOLDER.glob(pattern))]
+    smallest = ("deep-compression", "smallest", "rate")
+    chosen = [path for path in RESULTS if path.name.split(".")[1] in smallest]
+    patterns = {
+        "int8": ("*.int8-trained.*", "resnet*.int8.*", "*-imagenet.int[48].*"),
+        "devices": ("*.forms.*",),
+    }
+    if name in patterns:
+        chosen = [path for pattern in patterns[name] for path in sorted(FOLDER.glob(pattern))]
     table = TABLES[name]([read_report(path) for path in chosen])
     assert insert(text, table, "README.md", name) == text, "run `make results`"
 

@@ -135,7 +135,9 @@ def test_a_shell_that_is_hung_up_ends_the_command(
 
 def test_the_deadline_ends_even_what_lost_its_shell(link: ShellLink, tmp_path: Path) -> None:
     note = tmp_path / "note"
-    arguments = ["1", "sh", "-c", 'echo $$ >"$0"; kill -9 $PPID; sleep 30; sleep 30', str(note)]
+    # Not at once: the shell must have begun the watch over the deadline.
+    waits = 'echo $$ >"$0"; sleep 1; kill -9 $PPID; sleep 30; sleep 30'
+    arguments = ["2", "sh", "-c", waits, str(note)]
     argv = [link.shell, "-c", scripts.framed(scripts.RUN, arguments, "mark")]
     with subprocess.Popen(argv, stdin=-1, stdout=-1, stderr=-1, env={"PATH": link.path}) as process:
         begun = time.monotonic()

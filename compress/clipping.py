@@ -40,7 +40,10 @@ def least_error(whole: Range, counts: Counts) -> Range:
     """
     edges = np.linspace(*whole, len(counts) + 1)
     centres = (edges[1:] + edges[:-1]) / 2
-    kept = np.where((edges[:-1] <= 0) & (edges[1:] > 0), 0.0, counts)
+    kept = counts.copy()
+    if whole[0] <= 0 <= whole[1]:
+        # Bins are open above, but for the last: it holds zero where nothing is positive.
+        kept[min(int(np.searchsorted(edges, 0.0, side="right")), len(counts)) - 1] = 0.0
     if not kept.any():
         return whole
     shares = np.arange(1, _TRIED + 1) / _TRIED

@@ -26,9 +26,9 @@ def error(values: NDArray[np.float64], low: float, high: float) -> float:
     return float(((values - (codes - zero) * float(scale)) ** 2).mean())
 
 
-def relu(seed: int, spread: float) -> NDArray[np.float64]:
+def relu(seed: int, spread: float, size: int = 20_000) -> NDArray[np.float64]:
     """Half zeros, and a tail as activations have."""
-    return np.maximum(np.random.default_rng(seed).laplace(0, spread, 20_000), 0)
+    return np.maximum(np.random.default_rng(seed).laplace(0, spread, size), 0)
 
 
 def test_rare_large_values_are_clipped() -> None:
@@ -52,22 +52,30 @@ def test_evenly_spread_values_keep_their_range() -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 1000), st.floats(1e-3, 1e3), st.booleans(), st.booleans())
 def test_no_other_range_errs_less(seed: int, spread: float, negative: bool, both: bool) -> None:
-    """Found by a formula, judged by the quantized values themselves, within 4 %.
+    """Found by a formula, judged by the quantized values themselves, within 3 %.
 
-    Half of 20,000 values tell a mean squared rounding error to 1 %; the worst of all 1,001 seeds
-    lies 3.9 % above another range's.
+    Of n values the mean squared rounding error is known to 0.9 / sqrt(n): here 0.3 %, as half of
+    them are zeros.
     """
-    values = relu(seed, spread) * (-1 if negative else 1)
+    values = relu(seed, spread, 200_000) * (-1 if negative else 1)
     if both:
-        values[::3] = -relu(seed + 1, spread / 4)[::3]
+        values[::3] = -relu(seed + 1, spread / 4, 200_000)[::3]
     whole, counts = histogram(values)
     low, high = least_error(whole, counts)
     assert min(whole[0], 0) <= low <= 0 <= high <= max(whole[1], 0)
     found = error(values, low, high)
-    assert found <= 1.04 * error(values, *whole)
+    assert found <= 1.03 * error(values, *whole)
     for factor in (0.6, 0.8, 0.9, 1.1, 1.25, 1.6):
-        assert found <= 1.04 * error(values, max(low * factor, whole[0]), high)
-        assert found <= 1.04 * error(values, low, min(high * factor, whole[1]))
+        assert found <= 1.03 * error(values, max(low * factor, whole[0]), high)
+        assert found <= 1.03 * error(values, low, min(high * factor, whole[1]))
+
+
+@pytest.mark.parametrize("seed", [17, 377, 911])
+def test_a_range_below_zero_is_that_of_its_mirror_image(seed: int) -> None:
+    """Zeros, half of the values, err by nothing on either side."""
+    values = relu(seed, 1.0)
+    low, high = least_error(*histogram(-values))
+    assert (low, high) == (pytest.approx(-least_error(*histogram(values))[1], rel=1e-3), 0.0)
 
 
 def test_values_that_never_cross_zero_get_zero_too() -> None:

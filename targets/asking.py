@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import targets
 from compress.errors import DeviceError, MissingExtraError
+from targets.answer_line import answer_line
 from targets.device import Completed
 from targets.devices.local import LocalDevice
 from targets.devices.remote import last_words
 from targets.measurement import Target
 from targets.onboard.engine import runs
-from targets.onboard.main import END
 from targets.runner_file import runner_file
 from targets.runtimes.onnx_age import too_new
 
@@ -63,18 +63,13 @@ def _own_packages(path: Path, target: Target) -> str | None:
 
 
 def _answer(path: Path, target: Target, completed: Completed) -> dict[str, Any]:
-    """The runner's JSON line: the last line on stdout (a runtime may have written others)."""
-    lines = completed.stdout.strip().splitlines()
-    try:
-        answer: object = json.loads(lines[-1])
-    except (IndexError, ValueError):
-        answer = None
-    if not isinstance(answer, dict) or cast("dict[str, Any]", answer).get("end") != END:
+    """What the runner says, where it is whole and no error."""
+    fields = answer_line(completed)
+    if fields is None:
         raise DeviceError(
             f"measuring {path.name} on {target.name} ended with status "
             f"{completed.status} and no result; its last words: {last_words(completed.stderr)}"
         )
-    fields = cast("dict[str, Any]", answer)
     if "missing" in fields:
         missing = str(fields["missing"])
         wanted = _BRINGS.get(missing, missing)

@@ -38,6 +38,11 @@ class Job(NamedTuple):
     def __str__(self) -> str:
         return f"{self.path.name} on {self.target.name}"
 
+    @property
+    def fits(self) -> bool:
+        """Whether the target's engine runs files of this kind."""
+        return self.path.suffix in runs(self.target.engine)
+
 
 def benchmark(
     files: Sequence[Artifact | Path],

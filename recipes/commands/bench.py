@@ -31,7 +31,7 @@ def execute(arguments: argparse.Namespace) -> None:
     files = list(_files(arguments.files, {e for t in targets for e in runs(t.engine)}))
     plan = Plan(runs=arguments.runs, rounds=arguments.rounds, timeout_s=arguments.timeout)
     log = BenchLog(arguments.out) if arguments.out is not None else None
-    jobs = [job for job in jobs_for(files, targets) if _fits(job)]
+    jobs = [job for job in jobs_for(files, targets) if job.fits]
     _tell_left_out(files, targets, jobs)
     with counted_bar("measuring") as progress:
         found, failures = measure_all(jobs, plan, log, progress)
@@ -61,10 +61,6 @@ def _files(paths: Sequence[Path], endings: Collection[str]) -> Iterator[Path]:
             raise DeviceError(
                 f"{path} cannot be measured: a stock runtime loads {' and '.join(RUNNABLE)}{hint}"
             )
-
-
-def _fits(job: Job) -> bool:
-    return job.path.suffix in runs(job.target.engine)
 
 
 def _tell_left_out(files: Sequence[Path], targets: Sequence[Target], jobs: Sequence[Job]) -> None:

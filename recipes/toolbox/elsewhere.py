@@ -21,7 +21,6 @@ from targets.device_results import device_results
 from targets.devices.naming import target_named
 from targets.fleet import Failure, measure_all
 from targets.measurement import Plan, Target
-from targets.onboard.engine import runs
 from targets.report import Report
 
 BENCH = "bench.jsonl"
@@ -68,8 +67,7 @@ def with_targets(
     """The report with the files measured on further targets, and what could not be, and why."""
     if not wanted.targets:
         return report
-    every = jobs_for(files, wanted.targets)
-    jobs = [job for job in every if job.path.suffix in runs(job.target.engine)]
+    jobs = [job for job in jobs_for(files, wanted.targets) if job.fits]
     kept = BenchLog(log)
     with counted_bar("measuring on other targets") as progress:
         found, failures = measure_all(jobs, plan, kept, progress)

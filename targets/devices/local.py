@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from compress.errors import DeviceError
 from targets.device import Completed, Provenance
-from targets.devices.process import run_to_end
+from targets.devices.process import run_here
 from targets.onboard.host import describe
 
 
@@ -32,12 +31,5 @@ class LocalDevice:
 
     def run(self, argv: Sequence[str], timeout_s: float) -> Completed:
         """Run `argv`; when it ends or overruns, whatever it started is killed with it."""
-        try:
-            return run_to_end(argv, timeout_s)
-        except OSError as error:
-            raise DeviceError(f"cannot start {argv[0]!r}: {error.strerror}") from error
-        except subprocess.TimeoutExpired:
-            raise DeviceError(
-                f"{Path(argv[0]).name} ran longer than {timeout_s:g} s and was stopped; "
-                f"ask for fewer runs or allow more time"
-            ) from None
+        advice = "ask for fewer runs or allow more time"
+        return run_here(argv, timeout_s, Path(argv[0]).name, advice)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO
 
+from compress.errors import DeviceError
 from targets.device import Completed
 
 _MOST_OUTPUT = 64 << 20
@@ -42,6 +43,20 @@ def run_to_end(
             if process.stdin is not None:
                 process.stdin.close()
         return Completed(status, _read(out), _read(err))
+
+
+def run_here(
+    argv: Sequence[str], timeout_s: float, called: str, advice: str, where: str = ""
+) -> Completed:
+    """`run_to_end`; DeviceError where it cannot start or overruns: `called` so, `where`, with advice."""
+    try:
+        return run_to_end(argv, timeout_s)
+    except OSError as error:
+        raise DeviceError(f"cannot start {argv[0]!r}: {error.strerror}") from error
+    except subprocess.TimeoutExpired:
+        raise DeviceError(
+            f"{called} ran longer than {timeout_s:g} s{where} and was stopped; {advice}"
+        ) from None
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -12,13 +12,13 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, cast
+from typing import NoReturn, Protocol
 
 from compress.errors import DeviceError
+from targets.answer_line import answer_line
 from targets.artifact import file_sha256
 from targets.device import Completed, Device
 from targets.devices import scripts
-from targets.onboard.main import END
 from targets.runner_file import runner_file
 
 ANSWER_S = 30.0
@@ -144,13 +144,9 @@ def describe(device: Device) -> Mapping[str, str | int | float | None]:
     """The board as the runner there describes it."""
     command = [device.python, device.push(runner_file()), json.dumps({"describe": True})]
     completed = device.run(command, ANSWER_S)
-    try:
-        answer = json.loads((completed.stdout.strip().splitlines() or [""])[-1])
-    except ValueError:
-        answer = None
-    fields = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
-    if fields.pop("end", None) != END or "error" in fields:
-        last = fields.get("error") or last_words(completed.stderr)
+    fields = answer_line(completed)
+    if fields is None or "error" in fields:
+        last = fields["error"] if fields else last_words(completed.stderr)
         raise DeviceError(
             f"{device.name} could not be described: {device.python} ended with status "
             f"{completed.status}; its last words: {last}; Python 3 with numpy is needed there"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from compress.errors import DeviceError
 from targets.device import Completed, Provenance
-from targets.devices.process import run_to_end
+from targets.devices.process import run_here
 from targets.devices.qemu.cpuinfo import PROCESSORS
 from targets.devices.qemu.profiles import profile_named
 from targets.devices.qemu.userland import Userland, installed, read_manifest
@@ -69,15 +68,8 @@ class QemuDevice:
         with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
             counts = Path(folder) / "counts.jsonl"
             command = self._userland().command(self.cpu, argv, counts)
-            try:
-                return run_to_end(command, timeout_s)
-            except OSError as error:
-                raise DeviceError(f"cannot start {argv[0]!r}: {error.strerror}") from error
-            except subprocess.TimeoutExpired:
-                raise DeviceError(
-                    f"{Path(argv[0]).name} ran longer than {timeout_s:g} s on {self.name} and was "
-                    f"stopped; emulation is slow: allow more time"
-                ) from None
+            advice = "emulation is slow: allow more time"
+            return run_here(command, timeout_s, Path(argv[0]).name, advice, f" on {self.name}")
 
     def _userland(self) -> Userland:
         return installed(self.folder)

@@ -48,7 +48,7 @@ def run_to_end(
 def run_here(
     argv: Sequence[str], timeout_s: float, called: str, advice: str, where: str = ""
 ) -> Completed:
-    """`run_to_end`; DeviceError where it cannot start or overruns: `called` so, `where`, with advice."""
+    """`run_to_end`, but DeviceError where it cannot start or overruns; the rest is its words."""
     try:
         return run_to_end(argv, timeout_s)
     except OSError as error:

@@ -43,7 +43,7 @@ def choose_forms(menus: Sequence[Menu], budget: float) -> tuple[int, ...]:
         return chosen
     low, high = _ends(menus)
     if _total(menus, _at(menus, high)) > budget:
-        return tuple(int(menu.costs.argmin()) for menu in menus)
+        return _filled(menus, [int(menu.costs.argmin()) for menu in menus], budget)
     for _ in range(_HALVINGS):
         middle = float(np.sqrt(low * high))
         if _total(menus, _at(menus, middle)) <= budget:

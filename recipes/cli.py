@@ -91,6 +91,9 @@ def _parser() -> _Parser:
     bench.add_argument(
         "--out", type=Path, metavar="FILE", help="append each result; a repeated call goes on"
     )
+    bench.add_argument(
+        "--against", type=Path, metavar="FILE", help="the --out of an earlier bench to compare with"
+    )
     _add_devices(commands)
     _add_unpack(commands)
     inspect = commands.add_parser("inspect", help="what a file holds, layer by layer")

@@ -29,14 +29,15 @@ _N = TypeVar("_N", int, float)
 
 
 class Job(NamedTuple):
-    """A file, its SHA-256, and a target to measure it on."""
+    """A file, its SHA-256, a target to measure it on, and what to call it (see `_names`)."""
 
     path: Path
     sha256: str
     target: Target
+    name: str
 
     def __str__(self) -> str:
-        return f"{self.path.name} on {self.target.name}"
+        return f"{self.name} on {self.target.name}"
 
     @property
     def fits(self) -> bool:
@@ -61,7 +62,7 @@ def benchmark(
     total = plan.rounds * len(jobs)
     for done, (_, i) in enumerate(turns(len(jobs), plan.rounds)):
         if progress is not None:
-            progress(done, total, jobs[i].path.name)
+            progress(done, total, jobs[i].name)
         answers[i].append(ask(jobs[i], plan))
     if progress is not None:
         progress(total, total, "")
@@ -72,12 +73,24 @@ def jobs_for(files: Sequence[Artifact | Path], targets: Sequence[Target]) -> lis
     """Every runnable file on every target. DeviceError where a file is gone or has changed."""
     wanted = {_path(f): f for f in files if any(_runs(_path(f), t) for t in targets)}
     digests = {path: _digest(file) for path, file in wanted.items()}
+    names = _names(list(wanted))
     return [
-        Job(path, digests[path], target)
+        Job(path, digests[path], target, names[path])
         for path in digests
         for target in targets
         if _runs(path, target)
     ]
+
+
+def _names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Each file's name, behind as many of its folders as tell it from the others."""
+    whole = {path: path.resolve().parts for path in paths}
+    names: dict[Path, str] = {}
+    for path, parts in whole.items():
+        others = [other for other in whole.values() if other != parts]
+        enough = (n for n in range(1, len(parts)) if all(o[-n:] != parts[-n:] for o in others))
+        names[path] = "/".join(parts[-next(enough, len(parts)) :])
+    return names
 
 
 def _runs(path: Path, target: Target) -> bool:
@@ -128,7 +141,7 @@ def summarize(job: Job, answers: Sequence[Answer]) -> Measurement:
     first = answers[0]
     counts = [count for a in answers for count in a.get("counts", ())]
     return Measurement(
-        file=job.path.name,
+        file=job.name,
         sha256=job.sha256,
         runtime=first["runtime"],
         runtime_version=first["version"],

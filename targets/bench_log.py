@@ -9,27 +9,37 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
 from compress.atomic import make_folder
 from compress.errors import OutputError
 from targets.bench import Answer, Job
+from targets.devices.local import LocalDevice
 from targets.measurement import Plan
+from targets.onboard.host import describe
 from targets.runner_file import runner_file
 
 SCHEMA = 1
+_RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "ai-edge-litert", "onnxruntime-ep-webgpu", "torch")
 Part = int | str
 """Which of a job's processes: the round of a measurement, or what else was asked."""
 _KEYS = {"schema", "file", "key", "part", "answer", "at"}
 
 
 class BenchLog:
-    """The log at `path`, made by the first line. OutputError where something else is there."""
+    """The log at `path`, made by the first line. OutputError where something else is there.
 
-    def __init__(self, path: Path) -> None:
+    What was measured here with other runtimes than now is measured again, but for a `past` log,
+    which is read to compare with.
+    """
+
+    def __init__(self, path: Path, past: bool = False) -> None:
         self._path = path
-        self._found: dict[tuple[str, Part], Answer] = {}
+        self._past = past
+        self._found: dict[tuple[str, Part], tuple[object, Answer]] = {}
         make_folder(path.parent)
         try:
             lines = path.read_bytes().split(b"\n") if path.exists() else []
@@ -39,22 +49,24 @@ class BenchLog:
         if any(lines) and not read:
             raise OutputError(f"{path} is no log of a bench; give a new file, or that of a bench")
         for line in read:
-            self._found[(str(line["key"]), line["part"])] = line["answer"]
+            self._found[(str(line["key"]), line["part"])] = line.get("here"), line["answer"]
         # What a kill left of a line: the next begins on its own.
         self._torn = bool(lines) and lines[-1] != b""
 
     def answer(self, job: Job, plan: Plan, part: Part) -> Answer | None:
         """What that process said, if it has run."""
-        return self._found.get((_key(job, plan), part))
+        here, answer = self._found.get((_key(job, plan), part), (None, None))
+        return answer if self._past or here == _here(job) else None
 
     def append(self, job: Job, plan: Plan, part: Part, answer: Answer) -> None:
         """Keep an answer, on the disk when this returns."""
         key = _key(job, plan)
         line = {
             "schema": SCHEMA,
-            "file": job.path.name,
+            "file": job.name,
             "key": key,
             "part": part,
+            "here": _here(job),
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "answer": answer,
         }
@@ -67,7 +79,7 @@ class BenchLog:
         except OSError as error:
             raise OutputError(f"{self._path} cannot be written ({error.strerror})") from error
         self._torn = False
-        self._found[(key, part)] = answer
+        self._found[(key, part)] = _here(job), answer
 
 
 def _ours(path: Path, lines: list[bytes]) -> Iterator[Mapping[str, Any]]:
@@ -99,4 +111,21 @@ def _key(job: Job, plan: Plan) -> str:
     python = None if emulated else target.device.python  # an emulator brings its own
     how = [target.name, python, target.software_gpu, target.threads, list(target.cpus)]
     measured = [plan.runs, plan.warmup_s, plan.max_s, plan.seed, runner_file().stem]
-    return json.dumps([job.path.name, job.sha256, *how, *measured])
+    return json.dumps([job.name, job.sha256, *how, *measured])
+
+
+def _here(job: Job) -> list[str] | None:
+    return this_machine() if isinstance(job.target.device, LocalDevice) else None
+
+
+@cache
+def this_machine() -> list[str]:
+    """Its processor, and the runtimes as they are installed: a newer one is measured again."""
+    return [str(describe()["cpu"]), *map(_installed, _RUNTIMES)]
+
+
+def _installed(name: str) -> str:
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return f"no {name}"

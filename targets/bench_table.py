@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from targets.measurement import Measurement, ratio
+from targets.measurement import Measurement, Ratio, ratio
 
 _TIMED = ("file", "target", "threads", "median", "p10", "p90", "ratio [95 %]", "load", "memory")
 _COUNTED = ("file", "target (emulated)", "instructions", "ratio", "kernels")
@@ -23,15 +23,16 @@ def table(found: Sequence[Measurement]) -> str:
     counted = [m for m in found if m.instructions is not None]
     other = [m for m in found if not m.timed and m.instructions is None]
     blocks = [
-        _block(_TIMED, [_timed_row(m, _baseline(m, timed)) for m in timed]),
+        aligned(_TIMED, [_timed_row(m, _baseline(m, timed)) for m in timed]),
         *(_note(m) for m in timed if m.noisy or not m.settled),
-        _block(_COUNTED, [_counted_row(m, _baseline(m, counted)) for m in counted]),
-        _block(_UNTIMED, [(m.file, m.target, m.untimed or m.provenance) for m in other]),
+        aligned(_COUNTED, [_counted_row(m, _baseline(m, counted)) for m in counted]),
+        aligned(_UNTIMED, [(m.file, m.target, m.untimed or m.provenance) for m in other]),
     ]
     return "\n".join(filter(None, blocks))
 
 
-def _block(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def aligned(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """Columns as wide as their widest cell; '' without rows."""
     if not rows:
         return ""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
@@ -50,13 +51,15 @@ def _baseline(measured: Measurement, found: Sequence[Measurement]) -> Measuremen
 def _timed_row(m: Measurement, baseline: Measurement) -> tuple[str, ...]:
     compared = ""
     if m is not baseline:
-        r = ratio(m, baseline)
-        # One process says nothing of the spread between processes.
-        single = min(len(m.times_ms), len(baseline.times_ms)) < 2
-        compared = f"{r.value:.2f}" + ("" if single else f" [{r.low:.2f}, {r.high:.2f}]")
+        compared = ratio_text(ratio(m, baseline))
     memory = "not shown" if m.peak_rss_bytes is None else f"{m.peak_rss_bytes / 1e6:.0f} MB"
     times = (f"{t:.3f} ms" for t in (m.median_ms, m.p10_ms, m.p90_ms))
     return (m.file, m.target, str(m.threads), *times, compared, f"{m.load_ms:.1f} ms", memory)
+
+
+def ratio_text(r: Ratio) -> str:
+    """'0.50 [0.49, 0.52]'; without brackets where too few processes tell an interval."""
+    return f"{r.value:.2f}" + (f" [{r.low:.2f}, {r.high:.2f}]" if r.told else "")
 
 
 def _counted_row(m: Measurement, baseline: Measurement) -> tuple[str, ...]:

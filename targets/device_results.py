@@ -148,7 +148,7 @@ def _result(m: Measurement, first: Measurement) -> DeviceResult:
     if m is first:
         return timed
     r = ratio(m, first)
-    if len(m.times_ms) < 2:  # one process says nothing of the spread between processes
+    if not r.told:
         return replace(timed, ratio=r.value)
     return replace(timed, ratio=r.value, ratio_low=r.low, ratio_high=r.high)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from compress.errors import EdgepressError
+from compress.errors import EdgepressError, OutputError
 from targets.bench import Answer, Job, Progress, ask, summarize, turns
 from targets.bench_log import BenchLog
 from targets.device import Device
@@ -18,7 +18,7 @@ THIS_MACHINE = "local"
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that gave no measurement, and why, in one line."""
+    """A job that gave no measurement, or one that could not be kept, and why, in one line."""
 
     job: Job
     reason: str
@@ -34,6 +34,7 @@ class _Run:
     progress: Progress | None
     answers: dict[int, dict[int, Answer]] = field(default_factory=dict[int, dict[int, Answer]])
     failures: dict[int, str] = field(default_factory=dict[int, str])
+    unkept: Failure | None = None
     done: int = 0
     stopped: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -64,10 +65,24 @@ class _Run:
         untimed = first is not None and first.get("untimed") is not None
         return 1 if untimed or _emulated(self.jobs[index]) else self.plan.rounds
 
+    def measured(self) -> tuple[Measurement, ...]:
+        """The jobs that did not fail, from the answers of their rounds."""
+        return tuple(
+            summarize(job, [answers[r] for r in sorted(answers)])
+            for index, job in enumerate(self.jobs)
+            if index not in self.failures and (answers := self.answers.get(index))
+        )
+
     def keep(self, index: int, round_: int, answer: Answer) -> None:
+        """Remember an answer, in the log as well. A log that cannot be written is left as it is."""
         with self.lock:
-            if self.log is not None:
-                self.log.append(self.jobs[index], self.plan, round_, answer)
+            if self.log is not None and self.unkept is None:
+                try:
+                    self.log.append(self.jobs[index], self.plan, round_, answer)
+                except OutputError as error:
+                    self.unkept = Failure(
+                        self.jobs[index], f"{error}; what came later is not in it"
+                    )
             self.answers.setdefault(index, {})[round_] = answer
 
 
@@ -82,7 +97,7 @@ def measure_all(
     Devices work side by side, the jobs of one take turns; what computes on this machine (an
     emulator, too) is one device. A file that fails is left out from then on; a device that no
     longer answers is given up. With `log`, each answer is kept as it comes, and none is asked for
-    twice.
+    twice; where it can no longer be written, the rest is measured and the last failure says so.
     """
     run = _Run(jobs, plan, log, progress)
     run.remember()
@@ -95,12 +110,15 @@ def measure_all(
         _side_by_side(run, list(groups.values()))
     if progress is not None:
         progress(run.total, run.total, "")
-    measured = tuple(
-        summarize(job, [answers[r] for r in sorted(answers)])
-        for index, job in enumerate(jobs)
-        if index not in run.failures and (answers := run.answers.get(index))
-    )
-    return measured, tuple(Failure(jobs[i], why) for i, why in sorted(run.failures.items()))
+    failures = [Failure(jobs[i], why) for i, why in sorted(run.failures.items())]
+    return run.measured(), (*failures, *([run.unkept] if run.unkept else []))
+
+
+def remembered(jobs: Sequence[Job], plan: Plan, log: BenchLog) -> tuple[Measurement, ...]:
+    """What the log holds of the jobs, as they would be measured now, in their order."""
+    run = _Run(jobs, plan, log, None)
+    run.remember()
+    return run.measured()
 
 
 def _emulated(job: Job) -> bool:

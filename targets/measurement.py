@@ -15,6 +15,8 @@ from targets.device import Device, Provenance
 
 NOISY_SPREAD = 0.1
 """torch.utils.benchmark warns above the same IQR / median."""
+FEWEST_PROCESSES = 3
+"""With two, Student's t has one degree of freedom, and the interval says nothing."""
 # The standard deviation of a median in units of a mean's, of many normal values.
 _MEDIAN = math.sqrt(math.pi / 2)
 
@@ -151,12 +153,16 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How long A takes in units of B, and the interval for it in a repeated bench."""
+    """How long A takes in units of B, and the interval for it in a repeated bench.
+
+    `told`: whether enough processes were measured for an interval to mean anything.
+    """
 
     value: float
     low: float
     high: float
     confidence: float
+    told: bool = True
 
 
 def ratio(a: Measurement, b: Measurement) -> Ratio:
@@ -191,7 +197,8 @@ def ratio_of_times(a: Times, b: Times, confidence: float = 0.95) -> Ratio:
     if variance and freedom:
         quantile = _t_quantile(0.5 + confidence / 2, freedom)
         width = math.exp(quantile * _MEDIAN * math.sqrt(2 * variance))
-    return Ratio(value, value / width, value * width, confidence)
+    told = min(of_a.size, of_b.size) >= FEWEST_PROCESSES
+    return Ratio(value, value / width, value * width, confidence, told)
 
 
 def _variance(values: NDArray[np.float64]) -> float:

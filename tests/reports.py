@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from targets.measurement import Measurement
 from targets.report import Latency, Layer, Report, Row, SizePoint, SkippedLayer, StepRow
 
 UNMEASURED = (
@@ -67,6 +69,29 @@ def make_row(path: str, precision: str, download: int, median_ms: float, top1: f
         ratio=4.0,
         not_measured={"instructions": "counted only under an emulator"},
     )
+
+
+def make_measurement(file: str, *processes: Sequence[float], **settings: object) -> Measurement:
+    """One thread on this machine, with each process's times in ms."""
+    made = Measurement(
+        file=file,
+        sha256=sha(file),
+        runtime="r",
+        runtime_version="1",
+        provider="p",
+        device="local",
+        threads=1,
+        load_ms=1.0,
+        first_ms=1.0,
+        times_ms=tuple(tuple(times) for times in processes),
+        warmups=(10,) * len(processes),
+        settled=True,
+        peak_rss_bytes=12_000_000,
+        rss_base_bytes=None,
+        provenance="measured",
+        environment={},
+    )
+    return replace(made, **settings)  # type: ignore[arg-type]
 
 
 def unmeasured(row: Row, reason: str = "no stock runtime loads this format") -> Row:

@@ -13,10 +13,11 @@ from compress.errors import DeviceError
 from recipes.toolbox.elsewhere import named_targets
 from recipes.toolbox.progress import counted_bar
 from targets.bench import RUNNABLE, Job, jobs_for
+from targets.bench_again import again_table
 from targets.bench_log import BenchLog
 from targets.bench_table import table
 from targets.devices.naming import target_named
-from targets.fleet import measure_all
+from targets.fleet import measure_all, remembered
 from targets.measurement import Plan, Target
 from targets.onboard.engine import runs
 
@@ -30,6 +31,7 @@ def execute(arguments: argparse.Namespace) -> None:
     targets = list(named_targets(arguments.target or ("local",), *how))
     files = list(_files(arguments.files, {e for t in targets for e in runs(t.engine)}))
     plan = Plan(runs=arguments.runs, rounds=arguments.rounds, timeout_s=arguments.timeout)
+    earlier = _earlier(arguments)
     log = BenchLog(arguments.out) if arguments.out is not None else None
     jobs = [job for job in jobs_for(files, targets) if job.fits]
     _tell_left_out(files, targets, jobs)
@@ -39,10 +41,27 @@ def execute(arguments: argparse.Namespace) -> None:
         print(json.dumps([asdict(m) for m in found], indent=1))
     elif found:
         print(table(found))
-    for failure in failures[:-1]:
-        print(f"edgepress: {failure.reason}", file=sys.stderr)
-    if failures:
-        raise DeviceError(failures[-1].reason)
+    if earlier is not None:
+        print(again_table(remembered(jobs, plan, earlier), found))
+    reasons = list(dict.fromkeys(failure.reason for failure in failures))
+    for reason in reasons[:-1]:
+        print(f"edgepress: {reason}", file=sys.stderr)
+    if reasons:
+        raise DeviceError(reasons[-1])
+
+
+def _earlier(arguments: argparse.Namespace) -> BenchLog | None:
+    """The log to hold the bench against. DeviceError where it is none or cannot be."""
+    path: Path | None = arguments.against
+    if path is None:
+        return None
+    if arguments.json:
+        raise DeviceError("--against prints a table; leave --json away")
+    if not path.is_file():
+        raise DeviceError(f"{path} is not there; give the --out of an earlier bench")
+    if arguments.out is not None and arguments.out.resolve() == path.resolve():
+        raise DeviceError(f"{path} is --out and --against; give --out a new file")
+    return BenchLog(path, past=True)
 
 
 def _files(paths: Sequence[Path], endings: Collection[str]) -> Iterator[Path]:

@@ -53,8 +53,8 @@ def _times(before: Figures, after: Figures) -> tuple[float | None, Seen | None]:
     if not before.times_ms or not after.times_ms:
         return ratio, _seen(ratio, _TIME)
     interval = ratio_of_times(after.times_ms, before.times_ms)
-    if min(len(before.times_ms), len(after.times_ms)) < 2:
-        return interval.value, "unclear"  # one process shows no spread: no interval
+    if not interval.told:
+        return interval.value, "unclear"
     best, worst = _seen(interval.low, _TIME), _seen(interval.high, _TIME)
     if best == worst:
         return interval.value, best

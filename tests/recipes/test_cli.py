@@ -279,11 +279,13 @@ def test_bench_prints_a_table_and_json(tmp_path: Path, capsys: pytest.CaptureFix
     assert head.startswith("file")
     assert first.startswith("s.onnx")
     assert second.startswith("l.onnx")
-    assert " [" in second
+    assert " [" not in second  # two processes tell no interval
     assert cli.main(["bench", str(small), *quick, "--threads", "1,2", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [(m["file"], m["threads"]) for m in found] == [("s.onnx", 1), ("s.onnx", 2)]
     assert all(len(times) == 3 for m in found for times in m["times_ms"])
+    assert cli.main(["bench", str(small), str(large), "--runs", "3", "--rounds", "3"]) == 0
+    assert " [" in capsys.readouterr().out.splitlines()[2]
     hurried = ("bench", small, "--runs", 1_000_000, "--timeout", 1)  # the times alone take 1 s
     assert "ran longer than 1 s and was stopped" in refused(capsys, *hurried)
 
@@ -311,6 +313,29 @@ def test_bench_of_a_folder_on_two_targets_goes_on_where_it_ended(
     assert "is no log of a bench" in refused(capsys, *command[:-1], folder / "notes.txt")
     (tmp_path / "empty").mkdir()
     assert "holds no .tflite or .onnx file" in refused(capsys, "bench", tmp_path / "empty")
+
+
+def test_bench_is_held_against_an_earlier_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, width in (("old", 4), ("new", 16)):
+        (tmp_path / folder).mkdir()
+        write_onnx(tmp_path / folder / "net.onnx", width=width)
+    first, second = tmp_path / "1.jsonl", tmp_path / "2.jsonl"
+    folders = [str(tmp_path / "old"), str(tmp_path / "new")]
+    command = ["bench", *folders, "--runs", "3", "--rounds", "3", "--out"]
+    assert cli.main([*command, str(first)]) == 0
+    assert capsys.readouterr().out.splitlines()[2].startswith("new/net.onnx")
+    kept = first.read_bytes()
+    assert cli.main([*command, str(second), "--against", str(first)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1].endswith(" of 1 ratios lie within each other's intervals")
+    assert any(line.split()[-1] in ("yes", "NO") for line in said)
+    assert first.read_bytes() == kept
+    again = [*command, first, "--against"]
+    assert "is --out and --against" in refused(capsys, *again, first)
+    assert "nowhere.jsonl is not there" in refused(capsys, *again, tmp_path / "nowhere.jsonl")
+    assert "leave --json away" in refused(capsys, *again, second, "--json")
 
 
 def test_bench_prints_what_it_could_and_says_what_it_could_not(

@@ -19,31 +19,14 @@ from targets.artifact import Artifact, file_sha256
 from targets.bench import benchmark
 from targets.devices.local import LocalDevice
 from targets.measurement import Measurement, Plan, Ratio, Target, ratio, ratio_of_times
-from tests.reports import sha, write_onnx
+from tests.reports import make_measurement, sha, write_onnx
 from tests.scripted_device import ANSWER, ScriptedDevice
 
 QUICK = Plan(runs=5, rounds=2, warmup_s=0.05, max_s=0.2)
 
 
 def measurement(*processes: Sequence[float]) -> Measurement:
-    return Measurement(
-        file="a.onnx",
-        sha256=sha("a"),
-        runtime="r",
-        runtime_version="1",
-        provider="p",
-        device="d",
-        threads=1,
-        load_ms=1.0,
-        first_ms=1.0,
-        times_ms=tuple(tuple(p) for p in processes),
-        warmups=(10,) * len(processes),
-        settled=True,
-        peak_rss_bytes=None,
-        rss_base_bytes=None,
-        provenance="measured",
-        environment={},
-    )
+    return make_measurement("a.onnx", *processes)
 
 
 def test_real_files_on_this_machine(tmp_path: Path) -> None:

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import pytest
 
 from targets.bench_table import table
 from targets.measurement import Measurement
-from tests.reports import sha
+from tests.reports import make_measurement
 
 
-def measured(file: str, *times: float, device: str = "local", **settings: object) -> Measurement:
-    made = Measurement(
-        file=file,
-        sha256=sha(file),
-        runtime="r",
-        runtime_version="1",
-        provider="p",
-        device=device,
-        threads=1,
-        load_ms=1.0,
-        first_ms=1.0,
-        times_ms=(times, times),
-        warmups=(10, 10),
-        settled=True,
-        peak_rss_bytes=12_000_000,
-        rss_base_bytes=None,
-        provenance="measured",
-        environment={},
-    )
-    return replace(made, **settings)  # type: ignore[arg-type]
+def measured(file: str, *times: float, **settings: object) -> Measurement:
+    """The same times in each of three processes."""
+    return make_measurement(file, *[times] * 3, **settings)
 
 
 def test_ratios_are_to_the_first_file_of_the_same_target() -> None:
@@ -81,8 +64,9 @@ def test_a_row_that_is_no_fact_says_so() -> None:
     assert "noisy" not in table([measured("a.onnx", 1.0, 1.0, throttled=False)])
 
 
-def test_one_process_gives_a_ratio_without_an_interval() -> None:
-    single = {"times_ms": ((1.0, 1.0),)}
-    row = table([measured("a.onnx", **single), measured("b.onnx", **single)]).splitlines()[2]
+@pytest.mark.parametrize("processes", [1, 2])
+def test_too_few_processes_give_a_ratio_without_an_interval(processes: int) -> None:
+    few = {"times_ms": ((1.0, 1.0),) * processes}
+    row = table([measured("a.onnx", **few), measured("b.onnx", **few)]).splitlines()[2]
     assert "1.00" in row
     assert "[" not in row

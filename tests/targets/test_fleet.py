@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from compress.errors import OutputError
+from targets import bench_log
 from targets.bench import Job, jobs_for
 from targets.bench_log import BenchLog
+from targets.devices.local import LocalDevice
 from targets.fleet import measure_all
 from targets.measurement import Plan, Target
 from tests.reports import write_onnx
@@ -129,6 +133,20 @@ def test_another_way_of_measuring_is_another_result(
     assert log.answer(job._replace(target=replace(job.target, **change)), QUICK, 0) is None
 
 
+def test_a_newer_runtime_here_is_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = jobs_for([write_onnx(tmp_path / "a.onnx")], [Target(LocalDevice())])
+    log = BenchLog(tmp_path / "bench.jsonl")
+    log.append(job, QUICK, 0, ANSWER)
+    assert log.answer(job, QUICK, 0) == ANSWER
+    monkeypatch.setattr(bench_log, "version", lambda _: "99.0")
+    bench_log.this_machine.cache_clear()
+    assert log.answer(job, QUICK, 0) is None
+    assert BenchLog(tmp_path / "bench.jsonl", past=True).answer(job, QUICK, 0) == ANSWER
+    bench_log.this_machine.cache_clear()
+
+
 def test_a_line_that_a_kill_cut_short_is_measured_again(tmp_path: Path) -> None:
     path = tmp_path / "bench.jsonl"
     (job,) = jobs_for([write_onnx(tmp_path / "a.onnx")], [Target(board("one"))])
@@ -149,6 +167,27 @@ def test_another_file_is_never_written_to(tmp_path: Path, content: str) -> None:
     with pytest.raises(OutputError, match=r"notes\.txt is no log of a bench; give a new file"):
         BenchLog(path)
     assert path.read_text() == content
+
+
+def test_a_log_on_a_full_disk_costs_no_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, device = BenchLog(tmp_path / "bench.jsonl"), board("one")
+    jobs = jobs_on(tmp_path, device)
+    log.append(jobs[0], QUICK, 0, ANSWER)
+    kept = (tmp_path / "bench.jsonl").read_bytes()
+    monkeypatch.setattr("targets.bench_log.os.fsync", full)
+    found, failures = measure_all(jobs, QUICK, log)
+    assert [len(m.times_ms) for m in found] == [2, 2]
+    assert [f.reason for f in failures] == [
+        f"{tmp_path / 'bench.jsonl'} cannot be written (No space left on device); what came later "
+        "is not in it"
+    ]
+    assert (tmp_path / "bench.jsonl").read_bytes().startswith(kept)
+
+
+def full(_: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_log_of_a_newer_schema_is_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from compress.errors import ExportError, first_line
 from compress.extras import need
 from targets.formats.exportable import check_folded
 from targets.formats.reweighing import reweighed
+from targets.formats.tflite_shuffle import may_shuffle, shuffled_last
 
 
 def float_flatbuffer(candidate: Candidate) -> bytes:
@@ -44,6 +45,8 @@ def _converted(candidate: Candidate) -> bytes:
         converter = need("litert_torch", "tflite", "TFLite export")
         try:
             if len(shape) == 4:
+                if may_shuffle(candidate.network.graph):
+                    module = shuffled_last(module, example)
                 module = converter.to_channel_last_io(module, args=[0]).eval()
                 example = example.permute(0, 2, 3, 1).contiguous()
             return bytes(converter.convert(module, (example,)).model_content())

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from targets.advice_notes import notes_of, smallest
 from targets.loss import ESTIMATE, fidelity_text, is_estimated, loss_of, too_much
 from targets.methods import UNTOUCHED
-from targets.report import Report, Row
+from targets.report import Report
+from targets.report_row import Row
 from targets.slowness import SLOWER, too_slow, unsure
 from targets.smaller import is_smaller
 from targets.units import bytes_text, share_text, time_text, times_text

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from targets.loss import is_estimated, loss_of, too_much
-from targets.report import Report, Row
+from targets.report import Report
+from targets.report_row import Row
 from targets.smaller import is_compressed
 from targets.units import bytes_text, points_text
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.errors import ReportError
-from targets.report import Decibels
+from targets.report_row import Decibels
 
 Answers = NDArray[np.float32]
 _DRAWS = 2000

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from compress.errors import EdgepressError, ReportError
 from targets.int8_scan import int8_scan
 from targets.onboard.host import describe
-from targets.report import (
+from targets.report import Report
+from targets.report_stages import (
     Layer,
     LayerCurve,
-    Report,
     SensitivityScan,
     SizePoint,
     SkippedLayer,

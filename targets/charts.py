@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from targets.report import SizePoint
+from targets.report_stages import SizePoint
 from targets.svg import Box, figure, rect, shorten, text
 from targets.units import bytes_text
 

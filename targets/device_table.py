@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from targets.device_results import DeviceResult, on_processor
-from targets.report import Report, Row
+from targets.report import Report
+from targets.report_row import Row
 from targets.units import share_text, threads_text, time_text
 from targets.words import MISSING
 

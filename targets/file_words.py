@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from targets.report import Report, Row
+from targets.report import Report
+from targets.report_row import Row
 from targets.units import (
     bytes_text,
     count_text,

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from targets.intervals import paired_difference
 from targets.measurement import ratio_of_times
 from targets.methods import UNTOUCHED
-from targets.report import Report, Row
+from targets.report import Report
+from targets.report_row import Row
 from targets.units import share_text, wilson
 from targets.words import MISSING, shown
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from targets.charts import WIDTH
-from targets.report import Row
+from targets.report_row import Row
 from targets.svg import Box, circle, figure, line, linear_ticks, rect, shorten, text
 from targets.units import threads_text, time_text
 

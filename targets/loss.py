@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from targets.report import Report, Row
+from targets.report import Report
+from targets.report_row import Row
 from targets.units import bytes_text, points_text, share_text
 
 ESTIMATE = " (estimated: the pictures have no labels)"

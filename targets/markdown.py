@@ -18,7 +18,9 @@ from targets.int8_words import TITLE as INT8
 from targets.planning.held import COLUMNS as HELD_COLUMNS
 from targets.planning.held import TITLE as HELD
 from targets.planning.held import held_note, held_rows
-from targets.report import Report, Row, SensitivityScan
+from targets.report import Report
+from targets.report_row import Row
+from targets.report_stages import SensitivityScan
 from targets.sizing.page import TITLE
 from targets.sizing.words import cause_columns, cause_rows, causes_note
 from targets.smaller import TITLE as SMALLER

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from targets.advice import reference_of
-from targets.report import Row
+from targets.report_row import Row
 from targets.slowness import slowdown
 from targets.units import count_text, threads_text, times_text
 from targets.words import MISSING

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from targets.measurement import ratio_of_times
-from targets.report import Report, Row
+from targets.report import Report
+from targets.report_row import Row
 from targets.units import share_text, times_text
 from targets.words import MISSING, shown
 

@@ -22,7 +22,8 @@ from targets.page_tables import (
     unmeasured,
 )
 from targets.planning.page import plan_section
-from targets.report import Report, Row
+from targets.report import Report
+from targets.report_row import Row
 from targets.scatter_axes import LATENCY
 from targets.scatter_chart import scatter
 from targets.sensitivity_chart import curves

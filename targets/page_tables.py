@@ -8,7 +8,9 @@ from itertools import pairwise
 from targets import device_results, operations
 from targets.device_results import DeviceResult
 from targets.file_words import Cell, file_cells, file_columns, file_notes
-from targets.report import Layer, Report, Row, SensitivityScan, StepRow
+from targets.report import Report
+from targets.report_row import Row
+from targets.report_stages import Layer, SensitivityScan, StepRow
 from targets.svg import escape
 from targets.units import count_text, seconds_text
 from targets.words import (

@@ -10,7 +10,8 @@ from targets.int8_table import int8_rows
 from targets.markdown import table
 from targets.packed_table import COLUMNS as PACKED_COLUMNS
 from targets.packed_table import packed_rows
-from targets.report import Report, Row
+from targets.report import Report
+from targets.report_row import Row
 from targets.units import bytes_text, share_text, threads_text, time_text, times_text
 from targets.words import MISSING, shown
 

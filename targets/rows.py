@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import ReportError
-from targets.report import Decibels, HeldOut, Latency, Row
+from targets.report_row import Decibels, HeldOut, Latency, Row
 from targets.sizing.downloads import Downloads, downloads
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from targets.charts import WIDTH
-from targets.report import Row
+from targets.report_row import Row
 from targets.smaller import latency_of
 from targets.svg import Box, line, linear_ticks, log_ticks, text
 from targets.units import bytes_text, time_text

@@ -8,7 +8,7 @@ from itertools import pairwise
 from targets.charts import FONT, WIDTH
 from targets.loss import fidelity_of
 from targets.methods import UNTOUCHED
-from targets.report import Row
+from targets.report_row import Row
 from targets.scatter_axes import ROOM, SIZE, Cost, Heights, Scale
 from targets.smaller import is_smaller
 from targets.svg import CHARACTER_WIDTH, figure, line, marker, place_labels, polyline, shorten, text

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from targets.charts import FONT, WIDTH
-from targets.report import LayerCurve, SensitivityScan
+from targets.report_stages import LayerCurve, SensitivityScan
 from targets.svg import (
     Box,
     circle,

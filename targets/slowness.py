@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from targets.measurement import Ratio, ratio_of_times
-from targets.report import Row
+from targets.report_row import Row
 from targets.units import times_text
 
 SLOWER = 1.10

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from targets.loss import fidelity_of
 from targets.methods import SMALLER, UNTOUCHED
-from targets.report import Report, Row
+from targets.report import Report
+from targets.report_row import Row
 from targets.units import bytes_text, share_text, time_text
 
 TITLE = "Against a smaller net"

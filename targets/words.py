@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from targets.report import Layer, Report, Row, SensitivityScan, StepRow
+from targets.report import Report
+from targets.report_row import Row
+from targets.report_stages import Layer, SensitivityScan, StepRow
 from targets.units import (
     bytes_text,
     count_text,

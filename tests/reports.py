@@ -14,7 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from targets.measurement import Measurement
-from targets.report import Latency, Layer, Report, Row, SizePoint, SkippedLayer, StepRow
+from targets.report import Report
+from targets.report_row import Latency, Row
+from targets.report_stages import Layer, SizePoint, SkippedLayer, StepRow
 
 UNMEASURED = (
     *("runtime", "provider", "device", "threads", "load_ms", "first_ms", "latency_ms"),

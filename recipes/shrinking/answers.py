@@ -14,7 +14,7 @@ from compress.task import Predict
 from recipes.classifying.answers import are_probabilities, softmax
 from recipes.shrinking.material import Shown
 from recipes.toolbox.scoring import outputs_of
-from targets.report import HeldOut
+from targets.report_row import HeldOut
 from targets.rows import Score
 
 Classes = NDArray[np.int64]

@@ -21,7 +21,8 @@ from targets.assemble import build_report, fp32_bytes
 from targets.bench import benchmark
 from targets.devices.local import LocalDevice
 from targets.measurement import Measurement, Plan, Target
-from targets.report import HeldOut, Report, Row
+from targets.report import Report
+from targets.report_row import HeldOut, Row
 from targets.rows import About, Baseline, Entry
 from targets.units import share_text, times_text
 

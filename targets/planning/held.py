@@ -9,7 +9,8 @@ from targets.planning.judging import compared
 from targets.planning.plan import Figures, Judged, Plan, PlannedFile
 from targets.planning.verdicts import QUESTIONS
 from targets.planning.words import SHORT, mark
-from targets.report import Report, Row
+from targets.report import Report
+from targets.report_row import Row
 from targets.units import bytes_text, count_text, time_text
 from targets.words import MISSING
 

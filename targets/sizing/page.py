@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from targets.report import Row
+from targets.report_row import Row
 from targets.sizing.account import SizeAccount
 from targets.sizing.chart import cause_chart, sizes_shown
 from targets.sizing.words import cause_columns, cause_rows, causes_note, is_smaller

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from targets.advice import advise
-from targets.report import Latency, Row
+from targets.report_row import Latency, Row
 from tests.reports import make_report, make_row, unmeasured
 
 FP32 = make_row("net-fp32.onnx", "fp32", 1_600_000, 0.100, 0.9919)

@@ -7,7 +7,7 @@ import pytest
 
 from compress.errors import ReportError
 from targets.answers import agreement, answers_sqnr
-from targets.report import Decibels
+from targets.report_row import Decibels
 
 
 def test_agreement_counts_first_classes() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from targets.int8_table import COLUMNS, int8_rows
 from targets.render import TABLES
-from targets.report import Decibels
+from targets.report_row import Decibels
 from tests.reports import make_report, make_row
 
 

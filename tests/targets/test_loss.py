@@ -11,7 +11,8 @@ from compress.errors import ReportError
 from targets.advice import advise
 from targets.loss import loss_of
 from targets.render import render_html, render_markdown
-from targets.report import HeldOut, Report, Row, read_report, write_report
+from targets.report import Report, read_report, write_report
+from targets.report_row import HeldOut, Row
 from tests.reports import make_report, make_row, unmeasured
 
 GAPS = dict.fromkeys(("top1", "top1_fp32", "won", "lost"), "the pictures have no labels")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from targets.operations import COLUMNS, operation_rows
 from targets.render import render_html, render_markdown
-from targets.report import Row
+from targets.report_row import Row
 from tests.reports import make_report, make_row, unmeasured
 
 FP32 = make_row("net-fp32.onnx", "fp32", 1_600_000, 0.100, 0.9919)

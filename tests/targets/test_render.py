@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from targets import charts, latency_chart, markdown, scatter_chart, svg, units
 from targets.render import TABLES, render_html, render_markdown, write_all
-from targets.report import Layer, Report, SizePoint, SkippedLayer, read_report
+from targets.report import Report, read_report
+from targets.report_stages import Layer, SizePoint, SkippedLayer
 from tests.reports import make_report, make_row, unmeasured
 
 EVIL = (

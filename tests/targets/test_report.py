@@ -20,7 +20,8 @@ from compress.spec import TensorSpec
 from targets.artifact import Artifact, file_sha256
 from targets.assemble import build_report, git_commit, layers_of
 from targets.measurement import Measurement
-from targets.report import Report, Row, read_report, write_report
+from targets.report import Report, read_report, write_report
+from targets.report_row import Row
 from targets.rows import About, Baseline, Entry, Score
 from targets.sizing.downloads import downloads
 from tests.candidates import fresh, half_mask, shared

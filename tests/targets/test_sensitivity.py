@@ -13,7 +13,8 @@ from compress.errors import ReportError
 from compress.stages.sensitivity import Curve, Sensitivity
 from targets.assemble import build_report
 from targets.render import render_html, render_markdown
-from targets.report import LayerCurve, Report, SensitivityScan, read_report, write_report
+from targets.report import Report, read_report, write_report
+from targets.report_stages import LayerCurve, SensitivityScan
 from targets.rows import About
 from targets.sensitivity_chart import curves
 from tests.candidates import fresh

@@ -10,7 +10,7 @@ import pytest
 from targets.advice import advise
 from targets.loss import fidelity_of
 from targets.render import render_html, render_markdown
-from targets.report import Row
+from targets.report_row import Row
 from targets.scatter_axes import LATENCY, SIZE
 from targets.scatter_chart import scatter
 from targets.smaller import MEASURES, UNKNOWN, better, smaller_words

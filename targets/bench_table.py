@@ -27,6 +27,7 @@ def table(found: Sequence[Measurement]) -> str:
         *(_note(m) for m in timed if m.noisy or not m.settled),
         aligned(_COUNTED, [_counted_row(m, _baseline(m, counted)) for m in counted]),
         aligned(_UNTIMED, [(m.file, m.target, m.untimed or m.provenance) for m in other]),
+        *filter(None, map(_placed, found)),
     ]
     return "\n".join(filter(None, blocks))
 
@@ -74,6 +75,21 @@ def kernels(counts: Mapping[str, int]) -> str:
     shares = {name: counts.get(name, 0) / counts["insns"] for name in _KERNELS}
     told = sorted((n for n in shares if shares[n] >= _LEAST_SHARE), key=lambda n: -shares[n])
     return ", ".join(f"{name} {shares[name]:.0%}" for name in told)
+
+
+def _placed(m: Measurement) -> str:
+    """What an accelerator left to the processor, and its time without the input's copy."""
+    nodes, left = ((m.accelerator or {}).get(kind) for kind in ("nodes", "cpu_nodes"))
+    told: list[str] = []
+    if nodes is not None and left is not None:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(left.items()))
+        copies = sum(((m.accelerator or {}).get("copies") or {}).values())
+        told.append(f"{sum(left.values())} of {sum(nodes.values())} nodes on the processor")
+        told[-1] += f" ({kinds})" if kinds else ""
+        told.append(f"{copies} copies between")
+    if m.timed and m.resident_ms is not None:
+        told.append(f"{m.resident_ms:.3f} ms with the input in its memory already")
+    return f"{m.file} on {m.target}: {', '.join(told)}" if told else ""
 
 
 def _note(m: Measurement) -> str:

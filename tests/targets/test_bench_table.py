@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from targets.bench_table import table
@@ -54,6 +56,23 @@ def test_a_software_adapter_gets_a_reason_and_no_number() -> None:
         "file    target        no latency",
         "a.onnx  local+webgpu  software adapter SwiftShader",
     ]
+
+
+def test_what_an_accelerator_left_to_the_processor_is_told() -> None:
+    placed = {
+        "adapter": "A",
+        "nodes": {"WebGpuExecutionProvider": 143, "CPUExecutionProvider": 43},
+        "cpu_nodes": {"QLinearConv": 26, "Concat": 17},
+        "copies": {"MemcpyFromHost": 40, "MemcpyToHost": 43},
+    }
+    told = "43 of 186 nodes on the processor (17 Concat, 26 QLinearConv), 83 copies between"
+    gpu = measured("a.onnx", 5.0, engine="webgpu", accelerator=placed, resident_ms=4.0)
+    resident = f"{told}, 4.000 ms with the input in its memory already"
+    assert table([gpu]).splitlines()[-1] == f"a.onnx on local+webgpu: {resident}"
+    soft = replace(gpu, untimed="software adapter")
+    assert table([soft]).splitlines()[-1] == f"a.onnx on local+webgpu: {told}"
+    silent = replace(soft, accelerator={"adapter": "A", "cpu_nodes": {}, "copies": None})
+    assert "processor" not in table([silent])
 
 
 def test_a_row_that_is_no_fact_says_so() -> None:

@@ -128,7 +128,7 @@ def _words_table(
             for name, cell in zip(columns[1:], cells[1:], strict=True)
         )
         body += f'<tr><th scope="row">{escape(cells[0])}</th>{values}</tr>'
-    return f"<h2>{title}</h2><p>{note}</p>{_table(columns, body)}" if rows else ""
+    return f"<h2>{title}</h2><p>{note}</p>{_table(columns, body, 'cards words')}" if rows else ""
 
 
 def steps_table(steps: Sequence[StepRow]) -> str:

@@ -62,6 +62,8 @@ caption { text-align: left; font-weight: 550; padding: .4rem 0; overflow-wrap: a
 .accounts thead th { max-width: 6rem; white-space: normal; }
 .files th[scope=row] { min-width: 13rem; }
 .int8 th[scope=row] { min-width: 12rem; }
+.words th[scope=row] { min-width: 11rem; }
+.words td.wrap { overflow-wrap: break-word; }
 .steps th[scope=row] { white-space: nowrap; }
 .files tbody td:nth-child(2) { white-space: normal; }
 td.wrap { white-space: normal; overflow-wrap: anywhere; }

@@ -82,7 +82,7 @@ def again_table(before: Sequence[Measurement], now: Sequence[Measurement]) -> st
         most = max(abs(c.change) for c in counts)
         said.append(f"{len(counts)} counts of instructions within {most:.4%} of those before")
     if not said:
-        said = ["nothing to hold against the earlier bench: it has none of these files and targets"]
+        said = ["nothing to hold against the earlier bench: it has none of this, measured so"]
     return "\n".join(filter(None, (aligned(head, rows), *said)))
 
 

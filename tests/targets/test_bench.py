@@ -212,10 +212,10 @@ def test_pairs_cancel_the_drift_of_the_machine() -> None:
 
 
 def test_the_interval_of_three_pairs_by_hand() -> None:
-    """t(0.985, 2) = 5.642778; logs of the ratios 0, 1, 2: deviation 1, so 1 / 3 is the variance."""
+    """t(0.975, 2) = 4.302653; logs of the ratios 0, 1, 2: deviation 1, so 1 / 3 is the variance."""
     a = [[np.exp(k)] for k in (0.0, 1.0, 2.0)]
     found = ratio_of_times(a, [[1.0]] * 3)
-    half = 5.642778 * np.sqrt(np.pi / 2) * np.sqrt(2 / 3)
+    half = 4.302653 * np.sqrt(np.pi / 2) * np.sqrt(2 / 3)
     assert np.log((found.low, found.value, found.high)) == pytest.approx((1 - half, 1.0, 1 + half))
 
 
@@ -227,26 +227,19 @@ def noise(generator: np.random.Generator, kind: str, rounds: int) -> NDArray[np.
     return np.exp(np.where(spikes, generator.exponential(0.3, rounds), quiet))
 
 
-# Where two of three processes were disturbed, nothing tells: 90 of 100.
-MUTUAL = {("spikes", 3): 172}
-
-
 @pytest.mark.parametrize("kind", ["normal", "spikes"])
 @pytest.mark.parametrize("rounds", [3, 5, 10])
-def test_two_benches_lie_in_each_others_intervals_as_often_as_they_say(
+def test_a_repeated_bench_falls_into_the_interval_as_often_as_it_says(
     kind: str, rounds: int
 ) -> None:
     """The drift is the machine's, and so both files'; the noise is each process's own."""
     generator = np.random.default_rng(rounds)
-    one_way, mutual = 0, 0
+    within = 0
     for _ in range(200):
         found: list[Ratio] = []
         for _ in range(2):
             drift = np.exp(generator.normal(0, 0.05, rounds))
             times = [level * drift * noise(generator, kind, rounds) for level in (0.7, 1.0)]
             found.append(ratio_of_times(*([[t] for t in own] for own in times)))
-        held = [a.low <= b.value <= a.high for a, b in (found, found[::-1])]
-        one_way += held[0]
-        mutual += all(held)
-    assert one_way >= 184
-    assert mutual >= MUTUAL.get((kind, rounds), 184)
+        within += found[0].low <= found[1].value <= found[0].high
+    assert within >= 184

@@ -40,13 +40,13 @@ def _converted(candidate: Candidate) -> bytes:
     module = candidate.network.module().eval()
     if _needs_parting(candidate):
         _part_hard_sigmoids(module)
+    if len(shape) == 4 and may_shuffle(candidate.network.graph):
+        module = shuffled_last(module, shape)
     example = torch.zeros(shape)
     with _quiet():
         converter = need("litert_torch", "tflite", "TFLite export")
         try:
             if len(shape) == 4:
-                if may_shuffle(candidate.network.graph):
-                    module = shuffled_last(module, example)
                 module = converter.to_channel_last_io(module, args=[0]).eval()
                 example = example.permute(0, 2, 3, 1).contiguous()
             return bytes(converter.convert(module, (example,)).model_content())

@@ -13,6 +13,7 @@ import torch
 from torch import fx, nn
 
 from compress.graph import Graph
+from compress.trace import trace
 
 _ATEN = torch.ops.aten
 _RESHAPES = (
@@ -27,29 +28,30 @@ def may_shuffle(graph: Graph) -> bool:
     return any(n.id.operator == "channel_shuffle" or len(n.shape) == 5 for n in graph.nodes)
 
 
-def shuffled_last(module: nn.Module, example: torch.Tensor) -> nn.Module:
+def shuffled_last(module: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     """The module with its shuffles said on the last axis; itself where it has none.
 
-    `example`: an input, (1, C, H, W). Where the module cannot be traced, the converter will say so.
+    `shape`: an input's, (1, C, H, W). ExportError where the module cannot be traced.
     """
-    try:
-        traced = torch.export.export(module, (example,), strict=False).module()
-    except Exception:  # torch.export raises many types
-        return module
-    assert isinstance(traced, fx.GraphModule)
-    found = [(node, groups) for node in traced.graph.nodes if (groups := _groups(node))]
-    for node, groups in found:
-        _replace(traced.graph, node, groups)
+    traced = trace(module, shape, free=False).program
+    found = False
+    for node in list(traced.graph.nodes):
+        shuffle = _shuffle(node)
+        if shuffle is not None:  # replaced at once: the next one may begin where this one ends
+            _replace(traced.graph, node, *shuffle)
+            found = True
     if not found:
         return module
     traced.graph.eliminate_dead_code()
     return fx.GraphModule(traced, traced.graph)  # what torch.export gives takes no eval()
 
 
-def _groups(node: fx.Node) -> int | None:
-    """Of a node that gives shuffled pictures, into how many groups; None for any other."""
-    if node.target == _ATEN.channel_shuffle.default:
-        return int(node.args[1]) if len(_shape(node)) == 4 else None  # type: ignore[arg-type]
+def _shuffle(node: fx.Node) -> tuple[fx.Node, int] | None:
+    """Of a node that gives shuffled pictures, those before and the groups; None for any other."""
+    named = _source(node, (_ATEN.channel_shuffle.default,))
+    if named is not None:
+        groups = node.args[1]
+        return (named, groups) if isinstance(groups, int) and len(_shape(node)) == 4 else None
     exchanged = _source(node, _RESHAPES)
     while exchanged is not None and exchanged.target in _COPIES:
         exchanged = _source(exchanged, _COPIES)
@@ -61,7 +63,7 @@ def _groups(node: fx.Node) -> int | None:
         return None
     batch, groups, each, *picture = _shape(parted)
     whole = [batch, groups * each, *picture]
-    return groups if len(picture) == 2 and whole == _shape(node) else None
+    return (before, groups) if len(picture) == 2 and whole == _shape(node) else None
 
 
 def _exchanges(node: fx.Node) -> bool:
@@ -82,12 +84,8 @@ def _shape(node: fx.Node) -> list[int]:
     return list(value.shape) if isinstance(value, torch.Tensor) else []
 
 
-def _replace(graph: fx.Graph, node: fx.Node, groups: int) -> None:
+def _replace(graph: fx.Graph, node: fx.Node, source: fx.Node, groups: int) -> None:
     batch, channels, height, width = _shape(node)
-    source = node.args[0]
-    if node.target != _ATEN.channel_shuffle.default:
-        while isinstance(source, fx.Node) and _shape(source) != _shape(node):
-            source = source.args[0]
     with graph.inserting_before(node):
         last = graph.call_function(_ATEN.permute.default, (source, [0, 2, 3, 1]))
         parted = [batch, height * width, groups, channels // groups]

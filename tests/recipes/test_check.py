@@ -33,6 +33,7 @@ from tests.recipes.answering import (
     spoilt_file,
     told,
 )
+from tests.reports import make_measurement
 
 
 def test_bytes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,24 +112,7 @@ def test_all_three_criteria_by_the_real_benchmark(capsys: pytest.CaptureFixture[
 
 def measured(name: str, times: Sequence[float]) -> Measurement:
     """A round for each of `times`, of three equal calls."""
-    return Measurement(
-        file=name,
-        sha256="0" * 64,
-        runtime="r",
-        runtime_version="1",
-        provider="p",
-        device="local",
-        threads=2,
-        load_ms=1.0,
-        first_ms=1.0,
-        times_ms=tuple((t, t, t) for t in times),
-        warmups=(1,) * len(times),
-        settled=True,
-        peak_rss_bytes=None,
-        rss_base_bytes=None,
-        provenance="measured",
-        environment={},
-    )
+    return make_measurement(name, *((t, t, t) for t in times), threads=2)
 
 
 def test_latency_ratio_is_that_of_the_medians() -> None:

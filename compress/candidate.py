@@ -60,6 +60,8 @@ class Step:
     nonzeros: int = 0
     digest: str = ""
     checkpoint: str = ""
+    trained_on: str = ""
+    """The accelerator, where the stage trained on one."""
 
 
 @dataclass(frozen=True, eq=False)

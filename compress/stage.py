@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, cast
 
 import numpy as np
 
@@ -18,7 +18,10 @@ from compress.atomic import make_folder, sweep
 from compress.candidate import Candidate, Skipped, Step
 from compress.checkpoint import load_candidate, save_candidate
 from compress.errors import CheckpointError, StageOrderError, TaskError
-from compress.task import Task
+from compress.task import Task, Tuning
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _VERSIONED = ("edgepress", "torch", "numpy", "scikit-learn")
 
@@ -122,7 +125,8 @@ def run(
 def apply(candidate: Candidate, stage: Stage, task: Task, checkpoint: str = "") -> Candidate:
     """What `stage` makes, its laws checked, with a Step that has no metrics yet."""
     begun = time.perf_counter()
-    result = stage(candidate, task)
+    heard = _Heard(task)
+    result = stage(candidate, heard.task)
     seconds = time.perf_counter() - begun
     result.candidate.check()
     parameters = result.candidate.network.parameters()
@@ -136,8 +140,23 @@ def apply(candidate: Candidate, stage: Stage, task: Task, checkpoint: str = "") 
         nonzeros=sum(int(np.count_nonzero(p)) for p in parameters.values()),
         digest=result.candidate.digest(),
         checkpoint=checkpoint,
+        trained_on=task.trains_on if heard.trained else "",
     )
     return result.candidate.with_history((*candidate.history, step))
+
+
+class _Heard:
+    """A task, and whether its training loop was called."""
+
+    def __init__(self, task: Task) -> None:
+        self.trained = False
+        self._finetune = task.finetune
+        self.task = task if task.finetune is None else replace(task, finetune=self._train)
+
+    def _train(self, model: nn.Module, tuning: Tuning) -> None:
+        assert self._finetune is not None
+        self.trained = True
+        self._finetune(model, tuning)
 
 
 def _apply(candidate: Candidate, stage: Stage, task: Task, path: Path | None) -> Candidate:
@@ -199,8 +218,9 @@ def _read_back(candidate: Candidate, path: Path, task: Task) -> Candidate:
 
 
 def _version(package: str) -> str:
+    """Without a build's label: what a GPU's torch trained is read back beside a processor's."""
     try:
-        return version(package)
+        return version(package).partition("+")[0]
     except PackageNotFoundError:  # a checkout on the path, not installed
         return "source"
 

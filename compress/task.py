@@ -56,6 +56,7 @@ class Task:
     `test` says of each test picture whether the answer is right, once for each finished file;
     `finetune` trains a model in place; `calibration` gives float32 (N, C, H, W) batches anew each
     call, never test images.
+    `trains_on` names the accelerator that `finetune` trains on, for the record; "": a processor.
     `fingerprint` names the data and settings, so that a resumed run notices a change of either.
     `top1` in metrics lies in [0, 1].
     """
@@ -67,6 +68,7 @@ class Task:
     calibration: Calibration | None = None
     seed: int = 0
     scratch: Path | None = None
+    trains_on: str = ""
 
     def need_finetune(self, asker: str) -> Finetune:
         """The training loop, or TaskError in the name of `asker`."""

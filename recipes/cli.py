@@ -130,6 +130,12 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run.add_argument(
         "--plan", type=Path, metavar="FILE", help="a plan.json to hold the figures against"
     )
+    run.add_argument(
+        "--train-on", metavar="DEVICE", help="cpu (default), cuda, mps, or auto: the best there is"
+    )
+    run.add_argument(
+        "--train-only", action="store_true", help="no files: another machine resumes in a copy"
+    )
     _add_targets(run, "where to measure besides local with one thread")
     run.add_argument("--smoke", action="store_true", help="tiny and quick; figures mean nothing")
     again = run.add_mutually_exclusive_group()

@@ -193,6 +193,7 @@ def _step(step: Step) -> StepRow:
         nonzeros=step.nonzeros,
         digest=step.digest,
         checkpoint=step.checkpoint,
+        trained_on=step.trained_on,
     )
 
 

@@ -26,7 +26,7 @@ from targets.sizing.words import cause_columns, cause_rows, causes_note
 from targets.smaller import TITLE as SMALLER
 from targets.smaller import smaller_words
 from targets.tradeoff import Tradeoff
-from targets.units import bytes_text, seconds_text
+from targets.units import bytes_text
 from targets.words import (
     MISSING,
     SMOKE_BANNER,
@@ -216,8 +216,7 @@ def _steps(report: Report) -> list[str]:
     rows: list[tuple[str, ...]] = []
     for before, step in pairwise([None, *report.steps]):
         assert step is not None
-        top1, nonzeros, touched = step_cells(step, before)
-        spent = seconds_text(step.seconds)
+        top1, nonzeros, touched, spent = step_cells(step, before)
         rows.append((step.stage, step.settings, touched, nonzeros, top1, spent))
     return ["## Steps", table(STEP_COLUMNS, rows, left=2)]
 

@@ -138,7 +138,7 @@ def steps_table(steps: Sequence[StepRow]) -> str:
     rows = ""
     for before, step in pairwise([None, *steps]):
         assert step is not None
-        top1, nonzeros, touched = step_cells(step, before)
+        top1, nonzeros, touched, spent = step_cells(step, before)
         skipped = "".join(
             f"<small>left alone: {escape(s.layer)} ({escape(s.reason)})</small>"
             for s in step.skipped
@@ -149,7 +149,7 @@ def steps_table(steps: Sequence[StepRow]) -> str:
             f'{skipped}</td><td data-of="Touched">{touched}</td>'
             f'<td data-of="Non-zero" class="wrap">{nonzeros}</td>'
             f'<td data-of="Validation top-1">{top1}</td>'
-            f'<td data-of="Time">{seconds_text(step.seconds)}</td></tr>'
+            f'<td data-of="Time" class="wrap">{escape(spent)}</td></tr>'
         )
     total = seconds_text(sum(s.seconds for s in steps))
     return (

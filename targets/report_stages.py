@@ -31,6 +31,7 @@ class StepRow:
     nonzeros: int = 0
     digest: str = ""
     checkpoint: str = ""
+    trained_on: str = ""
 
 
 @dataclass(frozen=True)

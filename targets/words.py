@@ -10,6 +10,7 @@ from targets.report_stages import Layer, SensitivityScan, StepRow
 from targets.units import (
     bytes_text,
     count_text,
+    seconds_text,
     share_text,
     threads_text,
 )
@@ -72,13 +73,15 @@ def is_share(scan: SensitivityScan) -> bool:
     return all(0.0 <= v <= 1.0 for v in (scan.whole, *(v for c in scan.curves for v in c.values)))
 
 
-def step_cells(step: StepRow, before: StepRow | None) -> tuple[str, str, str]:
-    """top-1 on validation data, non-zeros with the change, layers touched."""
+def step_cells(step: StepRow, before: StepRow | None) -> tuple[str, str, str, str]:
+    """top-1 on validation data, non-zeros with the change, layers touched, time and where."""
     top1 = step.metrics.get("top1")
     dropped = before is not None and before.nonzeros != step.nonzeros
     was = f" (was {count_text(before.nonzeros)})" if before is not None and dropped else ""
     touched = f"{len(step.touched)} layers" if len(step.touched) != 1 else "1 layer"
-    return shown(top1, share_text), f"{count_text(step.nonzeros)}{was}", touched
+    on = f" on {step.trained_on}" if step.trained_on else ""
+    spent = f"{seconds_text(step.seconds)}{on}"
+    return shown(top1, share_text), f"{count_text(step.nonzeros)}{was}", touched, spent
 
 
 def weights_and_rest(layers: Sequence[Layer]) -> tuple[list[Layer], list[Layer]]:

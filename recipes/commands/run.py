@@ -46,8 +46,14 @@ def execute(arguments: argparse.Namespace) -> None:
         resume=arguments.resume,
         overwrite=arguments.overwrite,
     )
-    job.plan, job.elsewhere = plan, elsewhere
-    job.give(data=arguments.data, test=arguments.test, weights=arguments.weights, net=arguments.net)
+    job.plan, job.elsewhere, job.train_only = plan, elsewhere, arguments.train_only
+    job.give(
+        data=arguments.data,
+        test=arguments.test,
+        weights=arguments.weights,
+        net=arguments.net,
+        train_on=arguments.train_on,
+    )
     with one_voice():
         main(job)
     if not job.finished:

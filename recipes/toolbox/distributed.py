@@ -58,7 +58,7 @@ class Team:
         Raises RangeError for a device that is not here, MissingExtraError where a launcher started
         several processes and Accelerate is not installed.
         """
-        kind = _present(device)
+        kind = present(device)
         if processes() == 1:
             return Team(torch.device(kind))
         accelerator = _connect(kind)
@@ -107,8 +107,8 @@ class Team:
                 buffer.copy_(self.accelerator.reduce(buffer, reduction="mean"))
 
 
-def _present(device: str) -> str:
-    """The kind of device, checked to be here."""
+def present(device: str) -> str:
+    """The kind of device: "cpu", "cuda" or "mps". RangeError where it is not on this machine."""
     here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     found = [kind for kind, there in here.items() if there]
     if device == "auto":
@@ -118,6 +118,13 @@ def _present(device: str) -> str:
             f"device={device!r} is not on this machine; there are: {', '.join(('cpu', *found))}"
         )
     return device
+
+
+def accelerator_name(kind: str) -> str:
+    """What a record says of the device: "NVIDIA H100 80GB HBM3", say; "" for the processor."""
+    if kind == "cuda":
+        return torch.cuda.get_device_name()
+    return "" if kind == "cpu" else kind
 
 
 def _connect(kind: str) -> Any:

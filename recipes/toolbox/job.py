@@ -56,6 +56,8 @@ class Job(Options):
     """The net before any stage: what the ratios of the report are to."""
     finished: bool = False
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    train_only: bool = False
+    """Stages are run and kept; files are for another machine, which resumes in a copy."""
     plan: Plan | None = None
     """What `edgepress plan` said of this recipe, to be held against what comes out."""
     _scan: Sensitivity | None = None
@@ -105,7 +107,8 @@ class Job(Options):
 
         Raises MissingExtraError with the pip command, or ExportError for an unknown format.
         """
-        need_formats(formats, f"recipe {self.recipe}")
+        if not self.train_only:
+            need_formats(formats, f"recipe {self.recipe}")
 
     def train(self, spec: ModelSpec, stages: Sequence[Stage], task: Task) -> Candidate:
         """Run `stages` from the seed's random initialisation."""
@@ -166,6 +169,8 @@ class Job(Options):
         Raises RecipeError, before anything is written, where one of them is not what it stands
         for, and for a label that makes no new file name.
         """
+        if self.train_only:
+            return
         if not self.deliveries and smaller is not None:
             raise RecipeError(
                 f"the first delivery is {smaller}, a smaller net, but every file is compared with "
@@ -188,6 +193,13 @@ class Job(Options):
 
     def finish(self, about: About) -> None:
         """Time every file, side by side, and write the report; print its first sentence."""
+        if self.train_only:
+            self.finished = True
+            say(
+                f"\ntrained: for the files and the report, copy {self.folder} to the machine that "
+                f"counts and resume there: --out COPY --resume, without --train-only"
+            )
+            return
         if not self.deliveries:
             raise RecipeError(f"recipe {self.recipe} delivered no file; call job.deliver first")
         plan = SMOKE if self.smoke else FULL

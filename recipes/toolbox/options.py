@@ -1,4 +1,4 @@
-"""What the command line gives to a recipe: pictures, weights, a net; what it did not look at."""
+"""What the command line gives to a recipe: pictures, weights, a net, a device to train on."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Options:
         default_factory=dict[str, Path | None], kw_only=True, repr=False
     )
     _net: str | None = field(default=None, kw_only=True)
+    _train_on: str | None = field(default=None, kw_only=True)
     _asked: set[str] = field(default_factory=set[str], kw_only=True, repr=False)
 
     @property
@@ -44,6 +45,12 @@ class Options:
         self._asked.add("--net")
         return self._net
 
+    @property
+    def train_on(self) -> str:
+        """The device given with --train-on; "cpu" without one."""
+        self._asked.add("--train-on")
+        return self._train_on or "cpu"
+
     def give(
         self,
         *,
@@ -51,14 +58,15 @@ class Options:
         test: Path | None = None,
         weights: Path | None = None,
         net: str | None = None,
+        train_on: str | None = None,
     ) -> None:
         """What the command line gives to the recipe."""
         self._given = {"--data": data, "--test": test, "--weights": weights}
-        self._net = net
+        self._net, self._train_on = net, train_on
 
     def unasked(self) -> tuple[str, ...]:
         """The options that were given and that the recipe never looked at."""
-        given = {**self._given, "--net": self._net}
+        given = {**self._given, "--net": self._net, "--train-on": self._train_on}
         return tuple(o for o, value in given.items() if value and o not in self._asked)
 
     def need_data(self, what: str) -> Path:

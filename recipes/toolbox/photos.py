@@ -17,6 +17,7 @@ from compress.task import Batch, Task
 from recipes.pictures.opening import open_pictures
 from recipes.pictures.preparing import Prepared
 from recipes.pictures.sources import Chosen, Pictures, need_labels
+from recipes.toolbox.distributed import accelerator_name, present
 from recipes.toolbox.fidelity import Fidelity
 from recipes.toolbox.job import Job
 from recipes.toolbox.scoring import Classification
@@ -54,9 +55,11 @@ def photo_task(job: Job, dense: Candidate, **settings: Any) -> Task:
     task = Task(nearness, told, score.right, calibration=calibration, seed=job.seed)
     if not settings:
         return task
-    trainer = Trainer(calibrating, None, spec.preprocess, teacher=dense, **settings)
+    device = present(job.train_on)
+    trainer = Trainer(calibrating, None, spec.preprocess, teacher=dense, device=device, **settings)
     told = f"{told} {dense.digest()} {sorted(settings.items())}"
-    return replace(task, finetune=trainer, fingerprint=told)
+    named = accelerator_name(device)
+    return replace(task, finetune=trainer, fingerprint=told, trains_on=named)
 
 
 def _prepared(job: Job, dense: Candidate, pictures: Pictures) -> Prepared:

@@ -15,6 +15,7 @@ from compress.task import Batch, Task
 from recipes.datasets import PictureBlocks, Split, Splits
 from recipes.pictures.preparing import Prepared
 from recipes.toolbox.augmenting import Augmentation, augment
+from recipes.toolbox.distributed import accelerator_name, present
 from recipes.toolbox.fidelity import Fidelity
 from recipes.toolbox.job import Job
 from recipes.toolbox.scoring import Classification
@@ -31,6 +32,7 @@ def picture_task(job: Job, spec: ModelSpec, data: Splits, dataset: str, **settin
     `settings`: fields of Trainer. Calibration pictures are the first 512 training pictures.
     """
     train, val, test = job.few(data.train), job.few(data.val), job.few(data.test)
+    device = present(job.train_on)
 
     def calibration() -> Iterator[Batch]:
         for start in range(0, min(CALIBRATION, len(train)), _BATCH):
@@ -39,10 +41,11 @@ def picture_task(job: Job, spec: ModelSpec, data: Splits, dataset: str, **settin
     return Task(
         evaluate=Classification(val.images, val.labels, spec.preprocess, "validating"),
         test=Classification(test.images, test.labels, spec.preprocess, "scoring").right,
-        finetune=Trainer(train.images, train.labels, spec.preprocess, **settings),
+        finetune=Trainer(train.images, train.labels, spec.preprocess, device=device, **settings),
         calibration=calibration,
         fingerprint=f"{dataset} {_digest(train)} {_digest(val)} {_told(settings, spec, train)}",
         seed=job.seed,
+        trains_on=accelerator_name(device),
     )
 
 

@@ -118,6 +118,7 @@ def _parser() -> _Parser:
         "packed": "only packed files",
         "int8": "only integer files, beside fp32 ones",
         "devices": "only files measured on further targets, by target",
+        "bench": "of benches' logs (--out of edgepress bench) instead of reports",
     }
     for name, what in kinds.items():
         only.add_argument(f"--{name}", dest="only", action="store_const", const=name, help=what)

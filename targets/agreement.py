@@ -57,8 +57,13 @@ def outputs_against(
     """
     inputs = own_inputs(path, pictures)
     found = answers_on(path, target, inputs, timeout_s)
-    reference = answers_on(path, beside or Target(LocalDevice()), inputs, timeout_s)
+    reference = answers_on(path, beside or _processor(path), inputs, timeout_s)
     return compared(path, target, found, reference)
+
+
+def _processor(path: Path) -> Target:
+    """This machine's processor: by the stock runtime, a container by eager torch."""
+    return Target(LocalDevice(), engine="torch" if path.suffix == ".dc" else "cpu")
 
 
 def compared(path: Path, target: Target, found: DeviceAnswers, on_cpu: DeviceAnswers) -> Agreement:

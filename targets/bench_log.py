@@ -58,6 +58,10 @@ class BenchLog:
         here, answer = self._found.get((_key(job, plan), part), (None, None))
         return answer if self._past or here == _here(job) else None
 
+    def answers(self) -> Iterator[tuple[str, Part, Answer]]:
+        """(key, part, what it said) of every line, in their order."""
+        return ((key, part, answer) for (key, part), (_, answer) in self._found.items())
+
     def append(self, job: Job, plan: Plan, part: Part, answer: Answer) -> None:
         """Keep an answer, on the disk when this returns."""
         key = _key(job, plan)

@@ -3,7 +3,7 @@
 Put into a folder of PYTHONPATH as `onnxruntime`. $FAKE: "whole", every node on the first provider;
 "partial", a QuantizeLinear left on the processor; "fallback", a session silently on the processor
 (as the real one is where CUDA's libraries are missing); "idle", the provider there and every node
-on the processor. A session negates its input.
+on the processor; "no libraries", those of TensorRT are missing. A session negates its input.
 """
 
 from __future__ import annotations
@@ -105,16 +105,25 @@ class _Binding:
         self.waited += 1
 
 
+def _name(provider: str | tuple[str, dict[str, str]]) -> str:
+    """A provider's name; CUDA's options must ask for whole floats."""
+    name, settings = (provider, {}) if isinstance(provider, str) else provider
+    assert settings == ({"use_tf32": "0"} if name.startswith("CUDA") else {}), provider
+    return name
+
+
 class InferenceSession:
     def __init__(
         self,
         path: str,
         options: SessionOptions,
-        providers: list[str] | None = None,
+        providers: list[str] | list[tuple[str, dict[str, str]]] | None = None,
         enable_fallback: int = 1,
     ) -> None:
         assert Path(path).is_file()
-        wanted = providers or [device.ep_name for device in options.devices]
+        if _HOW == "no libraries":
+            raise RuntimeError("error: Please install TensorRT libraries as the page says.\nMore")
+        wanted = [_name(p) for p in providers or [device.ep_name for device in options.devices]]
         if wanted != [_CPU]:
             assert enable_fallback == 0, "the real one would try again without the GPU"
         self._options = options

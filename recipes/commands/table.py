@@ -1,26 +1,38 @@
-"""edgepress table: one Markdown table of several reports, printed or put between two marks."""
+"""edgepress table: one Markdown table of several reports, or of benches' logs; printed or put
+between two marks.
+"""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from compress.atomic import write_text
 from compress.errors import OutputError
+from targets.bench_logged import logged_table, measurements
 from targets.render import TABLES
 from targets.report import read_report
+
+BENCH = "bench"
 
 
 def execute(arguments: argparse.Namespace) -> None:
     """Print the table, or write it into `arguments.into` between its marks."""
-    reports = [read_report(path) for path in arguments.reports]
     name = arguments.only or "results"
-    table = TABLES[name](reports)
+    table = _table(name, arguments.reports)
     if arguments.into is None:
         print(table.rstrip("\n"))
     else:
         text = _read(arguments.into)
         write_text(arguments.into, insert(text, table, str(arguments.into), name))
+
+
+def _table(name: str, paths: Sequence[Path]) -> str:
+    """That table of reports, or, as "bench", of benches' logs."""
+    if name == BENCH:
+        return logged_table([measurements(path) for path in paths])
+    return TABLES[name]([read_report(path) for path in paths])
 
 
 def insert(text: str, table: str, source: str, name: str = "results") -> str:

@@ -114,8 +114,9 @@ def present(device: str) -> str:
     if device == "auto":
         return (*found, "cpu")[0]
     if device not in ("cpu", *found):
+        there = ", ".join(("cpu", *found))
         raise RangeError(
-            f"device={device!r} is not on this machine; there are: {', '.join(('cpu', *found))}"
+            f"device={device!r} (a recipe's --train-on) is not on this machine; there are: {there}"
         )
     return device
 

@@ -1,4 +1,4 @@
-"""What NVIDIA's driver says of its first GPU, by its own nvidia-smi. Never run on a real one."""
+"""What NVIDIA's driver says of its first GPU, by its own nvidia-smi."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 The one module here that imports edgepress, which alone reads containers: it runs where edgepress
 is installed, on `local`. The net computes in 32-bit floats from the container's weights; an int8
-net's activations are not rounded. "torch-cuda" was tried with stand-ins only: never on a real GPU.
+net's activations are not rounded.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ def engine(wanted: Wanted) -> Engine:
     device = "cuda" if wanted.name == "torch-cuda" else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise RuntimeError(f"torch {torch.__version__} sees no CUDA device here")
+    if device == "cuda":  # by itself cuDNN multiplies in TF32, with 10 bits of fraction
+        torch.backends.cudnn.allow_tf32 = False
 
     def load(path: str, threads: int) -> _Session:
         torch.set_num_threads(threads)

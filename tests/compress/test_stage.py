@@ -17,6 +17,7 @@ import pytest
 from torch import nn
 from torch.nn.utils import parametrize
 
+from compress import stage
 from compress.candidate import Candidate, Skipped, Step
 from compress.checkpoint import load_candidate, save_candidate
 from compress.errors import (
@@ -28,6 +29,7 @@ from compress.errors import (
 )
 from compress.network import TorchNetwork
 from compress.stage import Stage, StageResult, refuse_encoded, run
+from compress.stages.fine_tune import FineTune
 from compress.task import Predict, Task
 from tests.candidates import fresh, half_mask, mixed
 
@@ -447,3 +449,43 @@ def test_a_checkout_that_is_not_installed_runs(
     CALLS.clear()
     run(fresh(), [Mask()], TASK, folder=tmp_path, resume=True)
     assert CALLS == []
+
+
+@dataclass(frozen=True)
+class Train:
+    """Trains an epoch, if `really`."""
+
+    really: bool
+    changes: ClassVar[Literal["structure", "values"]] = "values"
+
+    def __call__(self, candidate: Candidate, task: Task) -> StageResult:
+        if self.really:
+            tuned = FineTune(1, 0.1).tuned(candidate, task)
+            return StageResult(tuned, ("fc1",))
+        return StageResult(candidate)
+
+
+def test_a_step_names_the_accelerator_that_it_trained_on(tmp_path: Path) -> None:
+    task = replace(TASK, finetune=lambda *_: None, trains_on="Accelerator 9")
+    found = run(fresh(), [Train(False), Train(True)], task, folder=tmp_path)
+    assert [step.trained_on for step in found.history] == ["", "Accelerator 9"]
+    elsewhere = replace(task, trains_on="")
+    again = run(fresh(), [Train(False), Train(True)], elsewhere, folder=tmp_path, resume=True)
+    assert again.history == found.history
+
+
+def test_what_another_build_of_the_same_torch_made_is_read_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def built(label: str) -> None:
+        found = {"torch": f"2.13.0{label}"}
+        monkeypatch.setattr(stage, "version", lambda name: found.get(name, "1.0"))
+
+    built("+cu130")
+    run(fresh(), [Shift(1.0)], TASK, folder=tmp_path)
+    built("+cpu")
+    run(fresh(), [Shift(1.0)], TASK, folder=tmp_path, resume=True)
+    assert len(CALLS) == 1
+    monkeypatch.setattr(stage, "version", lambda _: "2.14.0+cpu")
+    run(fresh(), [Shift(1.0)], TASK, folder=tmp_path, resume=True)
+    assert len(CALLS) == 2

@@ -20,7 +20,7 @@ from recipes.commands.run import recipe_names
 from recipes.toolbox.folder import MARK
 from targets.report import write_report
 from tests.forked import Forked
-from tests.recipes.commands import ROOT, edgepress, finish
+from tests.recipes.commands import DIGITS, ROOT, edgepress, finish
 from tests.reports import make_report, make_row, write_onnx, write_tflite
 
 HEAVY = ("numpy", "torch", "onnx", "onnxruntime", "sklearn", "scipy", "litert_torch", "tqdm")
@@ -177,10 +177,19 @@ def test_options_that_a_recipe_does_not_use(
     recipe = tmp_path / "uses_data.py"
     recipe.write_text("def main(job):\n    assert job.data\n    job.finished = True\n")
     command = ["run", str(recipe), "--data", str(tmp_path), "--weights", "w.pt"]
-    assert cli.main([*command, "--out", str(tmp_path / "out")]) == 0
-    err = capsys.readouterr().err
-    assert err == "edgepress: recipe uses_data does not use --weights; ignored\n"
+    assert cli.main([*command, "--train-on", "auto", "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        f"edgepress: recipe uses_data does not use {option}; ignored"
+        for option in ("--weights", "--train-on")
+    ]
     sys.modules.pop("uses_data")
+
+
+def test_a_device_that_nothing_can_train_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, "run", DIGITS, "--train-on", "tpu", "--out", tmp_path / "out")
+    assert "'tpu' (a recipe's --train-on) is not on this machine; there are: cpu" in said
 
 
 def hostile(path: Path, marker: Path) -> None:

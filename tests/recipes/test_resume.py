@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -82,6 +83,24 @@ def test_same_seed_same_bytes_other_seed_other_bytes(whole: Path, tmp_path: Path
     assert finish(other)[0] == 0
     assert products(tmp_path / "again") == products(whole)
     assert set(products(tmp_path / "other").values()).isdisjoint(products(whole).values())
+
+
+def test_stages_of_one_machine_are_read_back_on_another_that_writes_the_files(
+    whole: Path, tmp_path: Path
+) -> None:
+    command = ("run", DIGITS, "--smoke", "--out")
+    status, out, err = finish(
+        Forked(main, *command, tmp_path / "there", "--train-only", "--train-on", "auto")
+    )
+    assert (status, err) == (0, "")
+    assert "resume there: --out COPY --resume, without --train-only" in out
+    assert sorted(p.name for p in (tmp_path / "there").iterdir()) == ["edgepress-run.json", "steps"]
+    here = tmp_path / "here"
+    shutil.copytree(tmp_path / "there", here)
+    kept = {p: p.stat().st_mtime_ns for p in (here / "steps").glob("*.safetensors")}
+    assert finish(Forked(main, *command, here, "--resume"))[0] == 0
+    assert products(here) == products(whole)
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept
 
 
 def test_killed_in_the_middle_of_writes_and_resumed(whole: Path, tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def evil_report() -> Report:
         stage=EVIL,
         settings=EVIL,
         skipped=(SkippedLayer(EVIL, EVIL),),
+        trained_on=EVIL,
     )
     return replace(
         make_report(*rows),
@@ -91,6 +92,15 @@ def test_html_says_what_matters_first_and_has_every_part() -> None:
         assert word in text, word
     assert "ip2 alone: too few weights" in text
     assert page.tags.count("svg") == 5
+
+
+def test_a_step_says_on_which_accelerator_it_was_trained() -> None:
+    report = make_report()
+    steps = (*report.steps[:-1], replace(report.steps[-1], seconds=75.0, trained_on="Card 9"))
+    on = replace(report, steps=steps)
+    for render in (render_html, render_markdown):
+        assert "75 s on Card 9" in render(on)
+        assert " on Card" not in render(report)
 
 
 def test_html_is_self_contained_and_accessible() -> None:

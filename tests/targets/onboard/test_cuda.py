@@ -1,4 +1,4 @@
-"""CUDA and TensorRT by onnxruntime, against a stand-in: the logic alone, no GPU was ever here."""
+"""CUDA and TensorRT by onnxruntime, against a stand-in: the logic alone. On a GPU: test_nvidia."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 import tests
@@ -71,6 +72,15 @@ def test_tensorrt_stands_before_cuda(tmp_path: Path) -> None:
     assert found.accelerator["nodes"]["TensorrtExecutionProvider"] == 2
 
 
+def test_tensorrt_without_its_libraries_says_so_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(MissingExtraError, match="needs tensorrt") as told:
+        measured(tmp_path, "tensorrt", FAKE="no libraries", FAKE_PROVIDERS=TENSORRT)
+    assert "its libraries are not found" in str(told.value)
+    assert "\n" not in str(told.value)
+    with pytest.raises(DeviceError, match="Please install TensorRT libraries"):
+        measured(tmp_path / "cuda", FAKE="no libraries")
+
+
 def test_a_silent_fallback_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="fell back to CPUExecutionProvider instead of CUDA"):
         measured(tmp_path, FAKE="fallback")
@@ -86,6 +96,8 @@ def test_an_onnxruntime_without_the_provider_is_the_wrong_package(
     tmp_path: Path, engine: str
 ) -> None:
     """The real one of this environment: built for processors."""
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("the onnxruntime here is onnxruntime-gpu")
     target = Target(LocalDevice(), engine=engine)
     with pytest.raises(MissingExtraError) as caught:
         benchmark([write_onnx(tmp_path / "net.onnx")], [target], ONCE)

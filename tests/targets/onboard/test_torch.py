@@ -120,6 +120,7 @@ class FakeCuda:
         self.moved, self.waits, self._fails = 0, 0, fails
         self.__version__ = "fake"
         self.cuda = SimpleNamespace(is_available=lambda: True, synchronize=self._wait)
+        self.backends = SimpleNamespace(cudnn=SimpleNamespace(allow_tf32=True))
         self.inference_mode = torch.inference_mode
         self.set_num_threads = lambda _: None
 

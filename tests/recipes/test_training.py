@@ -305,9 +305,7 @@ def test_what_does_not_fit_the_net_is_told_before_the_first_step(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for what must be missing")
 def test_a_device_that_is_not_here() -> None:
-    with pytest.raises(
-        RangeError, match=r"device='cuda' .* is not on this machine; there are: cpu"
-    ):
+    with pytest.raises(RangeError, match=r"'cuda' .* is not on this machine; there are: cpu"):
         trained_module({"device": "cuda"}, None)
 
 

@@ -60,7 +60,7 @@ def log(tmp_path: Path) -> Path:
     for part, ms in enumerate((2.0, 2.01, 1.99)):
         on_card = {"accelerator": card, "resident_ns": [1_500_000]}
         kept.append(job("a.onnx", "cuda"), PLAN, part, answer(ms, **on_card))
-        kept.append(job("b.onnx", "cuda"), PLAN, part, answer(2 * ms))
+        kept.append(job("b.onnx", "cuda"), PLAN, part, answer(2 * ms + part / 100))
         kept.append(job("b.onnx"), PLAN, part, answer(9.0))
     return path
 
@@ -72,8 +72,8 @@ def test_a_log_is_a_table_beside_the_first_file_of_its_target(log: Path) -> None
         *("a.onnx", "local+cuda, 2 threads", "Card 9", "2.00 ms", "1.50 ms", "—"),
         *("2 of 10 nodes, 4 copies", "5.00 ms", "9.00 MB"),
     ]
-    assert rows[1][3:5] == ["4.00 ms", "—"]
-    assert rows[1][5].startswith(r"2.00 \[1.9")
+    assert rows[1][3].startswith("4.0")
+    assert rows[1][5].startswith(r"2.01 \[1.99")
     assert rows[2] == [
         *("b.onnx", "local, 2 threads", "Some CPU", "9.00 ms", "—", "—", "—", "5.00 ms", "9.00 MB")
     ]

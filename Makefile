@@ -67,6 +67,7 @@ results: $(READY)
 	$(VENV)/bin/edgepress table --packed $(wildcard $(CONTAINERS)) --into README.md
 	$(VENV)/bin/edgepress table --int8 $(wildcard $(INTEGERS)) --into README.md
 	$(VENV)/bin/edgepress table --devices $(wildcard recipes/results/*.forms.*.json) --into README.md
+	$(VENV)/bin/edgepress table --bench $(wildcard recipes/results/*.bench.*.jsonl) --into recipes/results/README.md
 
 # torch's threads sleep instead of spinning: else other work on the cores slows them tenfold.
 # A file at a time to each worker, for the nets that its tests share; one thread each.

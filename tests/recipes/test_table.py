@@ -8,13 +8,15 @@ import pytest
 
 from compress.errors import OutputError
 from recipes.cli import USER_ERROR, main
-from recipes.commands.table import insert
+from recipes.commands.table import BENCH, insert
+from targets.bench_logged import logged_table, measurements
 from targets.render import TABLES
 from targets.report import read_report
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "recipes" / "results"
 RESULTS = sorted(FOLDER.glob("*.json"))
+LOGS = sorted(FOLDER.glob("*.bench.*.jsonl"))
 MAIN = [*FOLDER.glob("lenet5.deep*.json"), *sorted(FOLDER.glob("*-imagenet.int8.*.json"))]
 BEGIN, END = "<!-- results:", "<!-- /results -->"
 TEXT = f"above\n{BEGIN} anything -->\nold\n{END}\nbelow\n"
@@ -43,10 +45,18 @@ def test_the_readme_shows_one_kind_of_files_as_they_are(name: str) -> None:
     assert insert(text, table, "README.md", name) == text, "run `make results`"
 
 
+def test_the_results_show_the_logs_as_they_are() -> None:
+    logs = [measurements(path) for path in LOGS]
+    assert len(logs) >= 3
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert insert(text, logged_table(logs), "README.md", BENCH) == text, "run `make results`"
+
+
 def test_every_result_says_how_it_was_made() -> None:
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
     for path in RESULTS:
         assert f"`{'.'.join(path.name.split('.')[:2])}.*`" in text, path.name
+    assert [path.name for path in LOGS if f"`{path.name}`" not in text] == []
 
 
 def test_the_table_replaces_what_stood_between_the_marks() -> None:

@@ -73,7 +73,8 @@ def test_a_log_is_a_table_beside_the_first_file_of_its_target(log: Path) -> None
         *("2 of 10 nodes, 4 copies", "5.00 ms", "9.00 MB"),
     ]
     assert rows[1][3].startswith("4.0")
-    assert rows[1][5].startswith(r"2.01 \[1.99")
+    assert rows[1][5].startswith("2.0")
+    assert r"\[" in rows[1][5]  # three processes tell an interval
     assert rows[2] == [
         *("b.onnx", "local, 2 threads", "Some CPU", "9.00 ms", "—", "—", "—", "5.00 ms", "9.00 MB")
     ]

@@ -18,6 +18,7 @@ import targets
 from compress.candidate import Candidate
 from compress.errors import ContainerError, DeviceError
 from compress.models.lenet import lenet300_spec
+from targets.agreement import outputs_against
 from targets.artifact import Artifact
 from targets.asking import ask_runner
 from targets.bench import benchmark, jobs_for
@@ -54,6 +55,16 @@ def test_its_outputs_are_the_candidates(
     wanted = np.concatenate([candidate.network.predict(inputs[i : i + 1]) for i in range(5)])
     np.testing.assert_array_equal(found, wanted)
     assert answer["runtime"] == "torch"
+
+
+def test_a_container_is_compared_with_eager_torch_on_the_processor(
+    container: tuple[Candidate, Artifact],
+) -> None:
+    """No stock runtime reads one, so that none can be what it is held against."""
+    shape = container[0].spec.input_shape[1:]
+    pictures = np.random.default_rng(1).random((3, *shape)).astype(np.float32)
+    found = outputs_against(container[1].path, EAGER, pictures)
+    assert (found.largest, found.top1, found.pictures) == (0.0, 1.0, 3)
 
 
 def test_it_is_timed_like_any_other(container: tuple[Candidate, Artifact]) -> None:

@@ -61,7 +61,7 @@ class Step:
     digest: str = ""
     checkpoint: str = ""
     trained_on: str = ""
-    """The accelerator, where the stage trained on one."""
+    """The accelerator, where the stage ended its training on one."""
 
 
 @dataclass(frozen=True, eq=False)

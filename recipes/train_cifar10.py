@@ -6,8 +6,8 @@
 DIR holds train.npz, val.npz and test.npz (x uint8 N x 32 x 32 x 3, y int64). Writes, beside the
 fp32 files, NET-cifar10.safetensors: the weights in half precision, which are the ones scored, and
 which are in recipes/weights/. One to one and a half hours a net, minutes on a GPU (--train-on).
-NET-0.5 has half the channels and is trained in the same way: what the other recipes' reports draw
-as "a smaller net, uncompressed".
+NET-0.75 and NET-0.5 have fewer channels and are trained in the same way: what the other recipes'
+reports draw as "a smaller net, uncompressed".
 """
 
 from __future__ import annotations

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from compress.atomic import make_folder
 from compress.errors import OutputError
@@ -26,6 +26,17 @@ SCHEMA = 1
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "ai-edge-litert", "onnxruntime-ep-webgpu", "torch")
 Part = int | str
 """Which of a job's processes: the round of a measurement, or what else was asked."""
+
+
+class Line(NamedTuple):
+    """One process's answer; here: this_machine() of where a local target was, None of others."""
+
+    key: str
+    part: Part
+    here: object
+    answer: Answer
+
+
 _KEYS = {"schema", "file", "key", "part", "answer", "at"}
 
 
@@ -48,8 +59,9 @@ class BenchLog:
         read = list(_ours(path, lines))
         if any(lines) and not read:
             raise OutputError(f"{path} is no log of a bench; give a new file, or that of a bench")
-        for line in read:
-            self._found[(str(line["key"]), line["part"])] = line.get("here"), line["answer"]
+        self._lines = [Line(str(r["key"]), r["part"], r.get("here"), r["answer"]) for r in read]
+        for line in self._lines:
+            self._found[(line.key, line.part)] = line.here, line.answer
         # What a kill left of a line: the next begins on its own.
         self._torn = bool(lines) and lines[-1] != b""
 
@@ -58,9 +70,9 @@ class BenchLog:
         here, answer = self._found.get((_key(job, plan), part), (None, None))
         return answer if self._past or here == _here(job) else None
 
-    def answers(self) -> Iterator[tuple[str, Part, Answer]]:
-        """(key, part, what it said) of every line, in their order."""
-        return ((key, part, answer) for (key, part), (_, answer) in self._found.items())
+    def lines(self) -> Sequence[Line]:
+        """What was in it when it was opened, in its order, repeated ones too."""
+        return self._lines
 
     def append(self, job: Job, plan: Plan, part: Part, answer: Answer) -> None:
         """Keep an answer, on the disk when this returns."""

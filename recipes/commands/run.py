@@ -31,6 +31,7 @@ def execute(arguments: argparse.Namespace) -> None:
     keep_freed_memory()
     name, main = find_recipe(arguments.recipe)
     from recipes.planning.place import plan_of
+    from recipes.toolbox.distributed import processes
     from recipes.toolbox.elsewhere import Elsewhere, named_targets
     from recipes.toolbox.team_job import one_voice, open_job
 
@@ -38,6 +39,11 @@ def execute(arguments: argparse.Namespace) -> None:
     elsewhere = Elsewhere(tuple(named_targets(arguments.target or (), *how)))
     folder = arguments.out or Path("build") / name
     plan = plan_of(name, arguments.net, folder, arguments.plan)
+    if arguments.train_only and processes() > 1:
+        raise RecipeError(
+            "--train-only is for one process: what several made only as many could resume; leave "
+            "it away, or start without a launcher"
+        )
     job = open_job(
         name,
         folder,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from compress.atomic import write_text
 from compress.errors import OutputError
-from targets.bench_logged import logged_table, measurements
+from targets.bench_log_table import log_table
 from targets.render import TABLES
 from targets.report import read_report
 
@@ -31,7 +31,7 @@ def execute(arguments: argparse.Namespace) -> None:
 def _table(name: str, paths: Sequence[Path]) -> str:
     """That table of reports, or, as "bench", of benches' logs."""
     if name == BENCH:
-        return logged_table([measurements(path) for path in paths])
+        return log_table(paths)
     return TABLES[name]([read_report(path) for path in paths])
 
 

@@ -22,9 +22,9 @@ from compress.errors import RangeError
 from compress.extras import need
 from compress.parametrizations import SharedWeight
 from recipes.toolbox.batches import Share
+from recipes.toolbox.training_device import present
 
 Value = TypeVar("Value")
-DEVICES = ("cpu", "cuda", "mps", "auto")
 # The others wait while the first one clusters, scores and writes; a process that dies is noticed
 # by the launcher, not by this.
 _LONGEST_WAIT = timedelta(days=2)
@@ -105,27 +105,6 @@ class Team:
         for _, buffer in sorted(model.named_buffers()):
             if buffer.is_floating_point():
                 buffer.copy_(self.accelerator.reduce(buffer, reduction="mean"))
-
-
-def present(device: str) -> str:
-    """The kind of device: "cpu", "cuda" or "mps". RangeError where it is not on this machine."""
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    found = [kind for kind, there in here.items() if there]
-    if device == "auto":
-        return (*found, "cpu")[0]
-    if device not in ("cpu", *found):
-        there = ", ".join(("cpu", *found))
-        raise RangeError(
-            f"device={device!r} (a recipe's --train-on) is not on this machine; there are: {there}"
-        )
-    return device
-
-
-def accelerator_name(kind: str) -> str:
-    """What a record says of the device: "NVIDIA H100 80GB HBM3", say; "" for the processor."""
-    if kind == "cuda":
-        return torch.cuda.get_device_name()
-    return "" if kind == "cpu" else kind
 
 
 def _connect(kind: str) -> Any:

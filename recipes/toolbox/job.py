@@ -197,7 +197,7 @@ class Job(Options):
             self.finished = True
             say(
                 f"\ntrained: for the files and the report, copy {self.folder} to the machine that "
-                f"counts and resume there: --out COPY --resume, without --train-only"
+                f"counts and resume there: --out COPY --resume, without --train-only, --train-on"
             )
             return
         if not self.deliveries:

@@ -17,11 +17,11 @@ from compress.task import Batch, Task
 from recipes.pictures.opening import open_pictures
 from recipes.pictures.preparing import Prepared
 from recipes.pictures.sources import Chosen, Pictures, need_labels
-from recipes.toolbox.distributed import accelerator_name, present
 from recipes.toolbox.fidelity import Fidelity
 from recipes.toolbox.job import Job
 from recipes.toolbox.scoring import Classification
 from recipes.toolbox.training import Trainer
+from recipes.toolbox.training_device import accelerator_name, present
 
 DATA = "photographs to calibrate and choose on, without labels: a folder, a labels.csv or a .npz"
 TEST = "labelled photographs: class folders, a folder with a labels.csv, or a .npz"

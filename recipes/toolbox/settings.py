@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.errors import DataError, RangeError
-from recipes.toolbox.distributed import DEVICES
 from recipes.toolbox.optimizing import KINDS, PRECISIONS
 from recipes.toolbox.rates import RATES
 from recipes.toolbox.sampling import SAMPLINGS
+from recipes.toolbox.training_device import DEVICES
 
 if TYPE_CHECKING:
     from recipes.toolbox.training import Trainer

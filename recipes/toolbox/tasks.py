@@ -15,12 +15,12 @@ from compress.task import Batch, Task
 from recipes.datasets import PictureBlocks, Split, Splits
 from recipes.pictures.preparing import Prepared
 from recipes.toolbox.augmenting import Augmentation, augment
-from recipes.toolbox.distributed import accelerator_name, present
 from recipes.toolbox.fidelity import Fidelity
 from recipes.toolbox.job import Job
 from recipes.toolbox.scoring import Classification
 from recipes.toolbox.teaching import teacher_digest
 from recipes.toolbox.training import Trainer
+from recipes.toolbox.training_device import accelerator_name, present
 
 CALIBRATION = 512
 _BATCH = 64

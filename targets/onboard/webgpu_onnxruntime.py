@@ -1,7 +1,7 @@
 """onnxruntime on a GPU of any maker, by its WebGPU plugin: Vulkan, Metal or Direct3D 12.
 
 It computes in the types of the file: 16-bit floats where the file has them, so there is no engine
-for them. Tried on software Vulkan; never run on a real GPU.
+for them. Tried on software Vulkan and on an H100.
 """
 
 from __future__ import annotations

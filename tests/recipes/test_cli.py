@@ -192,6 +192,17 @@ def test_a_device_that_nothing_can_train_on(
     assert "'tpu' (a recipe's --train-on) is not on this machine; there are: cpu" in said
 
 
+def test_several_processes_train_for_no_other_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    said = refused(capsys, "run", DIGITS, "--train-only", "--out", tmp_path / "out")
+    assert "--train-only is for one process" in said
+    assert not (tmp_path / "out").exists()
+
+
 def hostile(path: Path, marker: Path) -> None:
     """A pickle that writes `marker` when it is unpickled as pickle would."""
 

@@ -93,7 +93,7 @@ def test_stages_of_one_machine_are_read_back_on_another_that_writes_the_files(
         Forked(main, *command, tmp_path / "there", "--train-only", "--train-on", "auto")
     )
     assert (status, err) == (0, "")
-    assert "resume there: --out COPY --resume, without --train-only" in out
+    assert "resume there: --out COPY --resume, without --train-only, --train-on" in out
     assert sorted(p.name for p in (tmp_path / "there").iterdir()) == ["edgepress-run.json", "steps"]
     here = tmp_path / "here"
     shutil.copytree(tmp_path / "there", here)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from compress.candidate import Candidate, Step
 from compress.errors import DataError, ExportError, MissingExtraError, RecipeError
@@ -19,6 +20,7 @@ from recipes.toolbox.job import Job
 from recipes.toolbox.scoring import Classification
 from recipes.toolbox.summary import Sizes
 from recipes.toolbox.tasks import CALIBRATION, nearness_task, picture_task
+from recipes.toolbox.training import Trainer
 from targets.formats import deep_compression
 from targets.formats.deep_compression import DeepCompressionExporter
 from tests.candidates import fresh, mixed
@@ -93,6 +95,25 @@ def test_a_task_keeps_its_data_apart(tmp_path: Path) -> None:
     assert task.test is not None
     assert len(task.test(predict)) == len(data.test)
     assert task.seed == 5
+
+
+def test_a_task_trains_on_the_device_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One torch says that there is; whether it computes the same, a real one must show."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Card 9")
+    tasks = {}
+    for device in ("cpu", "cuda", "auto"):
+        job = Job("r", tmp_path)
+        job.give(train_on=device)
+        tasks[device] = picture_task(job, digits_plain_spec(), digit_splits(), "digits")
+        assert job.unasked() == ()
+    trainers = [task.finetune for task in tasks.values()]
+    assert [t.device for t in trainers if isinstance(t, Trainer)] == ["cpu", "cuda", "cuda"]
+    assert [task.trains_on for task in tasks.values()] == ["", "Card 9", "Card 9"]
+    # Where it trains is not what: a run that was begun on the one is resumed on the other.
+    assert len({task.fingerprint for task in tasks.values()}) == 1
 
 
 def test_a_fingerprint_notices_what_the_stages_see(tmp_path: Path) -> None:

@@ -172,6 +172,7 @@ def test_cuda_waits_and_tells_copies_apart(monkeypatch: pytest.MonkeyPatch) -> N
     fed.resident()
     assert (fake.moved - before, fake.waits) == (1, 2)
     assert set(fed.more()["accelerator"]) >= {"adapter", "driver"}
+    assert not fake.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize(

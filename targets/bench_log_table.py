@@ -11,7 +11,7 @@ from typing import NamedTuple
 from compress.errors import OutputError
 from targets.bench import Answer, Job, summarize
 from targets.bench_log import BenchLog, Part
-from targets.bench_table import ratio_text
+from targets.bench_table import placement, ratio_text
 from targets.devices.naming import target_named
 from targets.markdown import table
 from targets.measurement import Measurement, ratio
@@ -112,8 +112,7 @@ def _compared(m: Measurement, first: Measurement) -> str:
 
 
 def _left(m: Measurement) -> str:
-    nodes, left = ((m.accelerator or {}).get(kind) for kind in ("nodes", "cpu_nodes"))
-    if nodes is None or left is None:
+    placed = placement(m)
+    if placed is None:
         return MISSING
-    copies = sum(((m.accelerator or {}).get("copies") or {}).values())
-    return f"{sum(left.values())} of {sum(nodes.values())} nodes, {copies} copies"
+    return f"{sum(placed.left.values())} of {placed.nodes} nodes, {placed.copies} copies"

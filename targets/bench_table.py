@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from targets.measurement import Measurement, Ratio, ratio
 
@@ -77,16 +78,32 @@ def kernels(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {shares[name]:.0%}" for name in told)
 
 
+class Placement(NamedTuple):
+    """How many nodes a file has on an accelerator, those left to the processor by kind, copies."""
+
+    nodes: int
+    left: Mapping[str, int]
+    copies: int
+
+
+def placement(m: Measurement) -> Placement | None:
+    """Where the nodes went; None where the runtime does not tell."""
+    told = m.accelerator or {}
+    nodes, left = told.get("nodes"), told.get("cpu_nodes")
+    if nodes is None or left is None:
+        return None
+    return Placement(sum(nodes.values()), left, sum((told.get("copies") or {}).values()))
+
+
 def _placed(m: Measurement) -> str:
     """What an accelerator left to the processor, and its time without the input's copy."""
-    nodes, left = ((m.accelerator or {}).get(kind) for kind in ("nodes", "cpu_nodes"))
     told: list[str] = []
-    if nodes is not None and left is not None:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(left.items()))
-        copies = sum(((m.accelerator or {}).get("copies") or {}).values())
-        told.append(f"{sum(left.values())} of {sum(nodes.values())} nodes on the processor")
+    placed = placement(m)
+    if placed is not None:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(placed.left.items()))
+        told.append(f"{sum(placed.left.values())} of {placed.nodes} nodes on the processor")
         told[-1] += f" ({kinds})" if kinds else ""
-        told.append(f"{copies} copies between")
+        told.append(f"{placed.copies} copies between")
     if m.timed and m.resident_ms is not None:
         told.append(f"{m.resident_ms:.3f} ms with the input in its memory already")
     return f"{m.file} on {m.target}: {', '.join(told)}" if told else ""

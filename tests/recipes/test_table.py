@@ -12,6 +12,7 @@ from recipes.commands.table import BENCH, insert
 from targets.bench_log_table import log_table
 from targets.render import TABLES
 from targets.report import read_report
+from targets.report_row import Row
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "recipes" / "results"
@@ -49,6 +50,57 @@ def test_the_results_show_the_logs_as_they_are() -> None:
     assert len(LOGS) >= 3
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert insert(text, log_table(LOGS), "README.md", BENCH) == text, "run `make results`"
+
+
+@pytest.mark.parametrize(
+    ("title", "net"),
+    [
+        ("SqueezeNet 1.1", "squeezenet"),
+        ("MobileNetV2", "mobilenet_v2"),
+        ("ShuffleNetV2", "shufflenet_v2"),
+    ],
+)
+def test_the_readme_says_of_the_small_nets_what_their_results_say(title: str, net: str) -> None:
+    """Its table of fewer operations: pictures won less lost, shares of the time, containers."""
+    cut, thin = (small_net(net, method) for method in ("channels", "svd"))
+    shared = cut["channels-shared.dc"]
+    container = f"{shared.file_bytes / 1000:.1f} kB, {shared.ratio:.1f}×"
+    narrower = ", ".join(
+        won(cut[f]) if f in cut else "—" for f in ("0.75-fp32.onnx", "0.5-fp32.onnx")
+    )
+    cells = [
+        *(title, won(cut["channels.onnx"]), times(cut, "channels"), won(cut["channels-int8.onnx"])),
+        f"{won(shared)}, {container}",
+        *(won(thin["svd.onnx"]), times(thin, "svd"), won(thin["svd-int8.onnx"]), narrower),
+    ]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"| {' | '.join(cells)} |\n" in text
+
+
+def small_net(net: str, method: str) -> dict[str, Row]:
+    """The rows of its result, by what follows the net's name in theirs."""
+    (path,) = FOLDER.glob(f"{net}-cifar10.{method}.*.json")
+    rows = read_report(path).rows
+    name = rows[0].path.removesuffix("fp32.onnx")
+    return {row.path.removeprefix(name): row for row in rows}
+
+
+def won(row: Row) -> str:
+    assert row.won is not None
+    assert row.lost is not None
+    net = row.won - row.lost
+    return f"{'±' if not net else '+' if net > 0 else '−'}{abs(net)}"
+
+
+def times(rows: dict[str, Row], label: str) -> str:
+    """Medians in parts of the whole net's, in onnxruntime and LiteRT."""
+    pairs = [(rows[f"{label}.{end}"], rows[f"fp32.{end}"]) for end in ("onnx", "tflite")]
+    parts: list[str] = []
+    for one, whole in pairs:
+        assert one.latency_ms is not None
+        assert whole.latency_ms is not None
+        parts.append(f"{one.latency_ms.median / whole.latency_ms.median:.2f}")
+    return ", ".join(parts)
 
 
 def test_every_result_says_how_it_was_made() -> None:
